@@ -1,0 +1,1 @@
+"""The control plane: admin API, health, metrics, on its own listener (DESIGN 7)."""

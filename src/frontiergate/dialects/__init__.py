@@ -1,0 +1,1 @@
+"""How each model API names models, streams, authenticates and says no: one table a dialect."""

@@ -1,0 +1,1 @@
+"""The data plane: one request's life (DESIGN 5, 7)."""

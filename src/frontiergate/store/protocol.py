@@ -1,0 +1,159 @@
+"""The store's narrow seam: one append path, consistent reads, replicas' reports (DESIGN 6; P4, P5).
+
+Every mutation is one `Change`, appended in one transaction with its effect; the log's position after it is the epoch.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from frontiergate.domain.directive import Directive
+from frontiergate.domain.evidence import Evidence
+from frontiergate.domain.vetting import Grant
+
+
+class Pause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An operational stop of one model (503); no legal claim."""
+
+    model: str
+    reason: str
+    by: str
+    since: float
+
+
+class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A gate-issued API key as stored: SHA-256 of its secret, never the secret."""
+
+    id: str
+    sha256: str
+    name: str
+    evidence: tuple[Evidence, ...] = ()
+    created_at: float
+    expires_at: float | None = None
+    revoked_at: float | None = None
+
+
+class DirectiveAdded(msgspec.Struct, frozen=True, tag="directive_added"):
+    directive: Directive
+
+
+class DirectiveLifted(msgspec.Struct, frozen=True, tag="directive_lifted"):
+    id: str
+
+
+class ModelPaused(msgspec.Struct, frozen=True, tag="model_paused"):
+    pause: Pause
+
+
+class ModelResumed(msgspec.Struct, frozen=True, tag="model_resumed"):
+    model: str
+
+
+class GrantIssued(msgspec.Struct, frozen=True, tag="grant_issued"):
+    grant: Grant
+
+
+class GrantChanged(msgspec.Struct, frozen=True, tag="grant_changed"):
+    """Suspend, resume, revoke; Conflict where the transition is not in `vetting`'s table."""
+
+    id: str
+    state: str
+    principal: str  # so that caches are invalidated exactly
+
+
+class KeyCreated(msgspec.Struct, frozen=True, tag="key_created"):
+    key: KeyRecord
+
+
+class KeyRevoked(msgspec.Struct, frozen=True, tag="key_revoked"):
+    id: str
+
+
+Change = (
+    DirectiveAdded | DirectiveLifted | ModelPaused | ModelResumed | GrantIssued | GrantChanged | KeyCreated | KeyRevoked
+)
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One position of the policy log."""
+
+    epoch: int
+    at: float  # POSIX seconds, the store's clock
+    actor: str
+    reason: str
+    change: Change
+
+
+class StoredDirective(msgspec.Struct, frozen=True):
+    """A runtime directive with the epoch that last changed it (its ETag)."""
+
+    directive: Directive
+    epoch: int
+    actor: str
+    at: float
+
+
+class PolicyState(msgspec.Struct, frozen=True):
+    """All runtime policy at one epoch, read in one transaction."""
+
+    epoch: int
+    directives: tuple[StoredDirective, ...]
+    pauses: tuple[Pause, ...]
+
+
+class ReplicaReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker last said of itself. It *enforces* `epoch`: every decision since, and every live session, reflects it."""
+
+    name: str  # host/worker-number, stable across restarts
+    instance: str  # new at every start
+    version: str
+    epoch: int
+    enforced_at: float  # POSIX seconds, when it enforced `epoch`
+    heartbeat: float
+    live_sessions: int
+    severed: int  # sessions severed when it went to `epoch`
+    config: str  # short digest of the configuration in force
+
+
+class Store(Protocol):
+    """SQLite or Redis. Methods raise StoreUnavailable where the store cannot be reached, Conflict and NotFound as named."""
+
+    async def open(self) -> None: ...
+    async def close(self) -> None: ...
+    async def append(self, change: Change, *, actor: str, reason: str, expect: int | None = None) -> Entry:
+        """Append and take effect, durably, before returning. `expect`: the epoch of the log, or of the thing changed
+        (directive), that the caller saw; Conflict where it is another by now."""
+        ...
+
+    async def head(self) -> int:
+        """The log's last epoch; 0 where it is empty."""
+        ...
+
+    async def changed(self) -> bool:
+        """Whether the store may have changed since the last call; cheap enough to ask every 25 ms."""
+        ...
+
+    async def state(self) -> PolicyState: ...
+    async def entries(self, after: int, limit: int = 1000) -> Sequence[Entry]:
+        """The entries with an epoch above `after`, in order."""
+        ...
+
+    async def directive_history(self, id: str) -> Sequence[Entry]: ...
+    async def grant(self, id: str) -> Grant: ...
+    async def grants_of(self, principal: str) -> tuple[Grant, ...]:
+        """Its grants that are active or suspended. One indexed look-up."""
+        ...
+
+    async def grants(self, *, after: str = "", limit: int = 100) -> Sequence[Grant]: ...
+    async def key(self, sha256: str) -> KeyRecord | None:
+        """The key with this digest, revoked or not."""
+        ...
+
+    async def keys(self) -> Sequence[KeyRecord]: ...
+    async def report(self, report: ReplicaReport) -> None: ...
+    async def forget_replica(self, name: str, instance: str) -> None:
+        """A replica that stopped in good order."""
+        ...
+
+    async def replicas(self) -> Sequence[ReplicaReport]: ...
