@@ -70,9 +70,7 @@ class KeyRevoked(msgspec.Struct, frozen=True, tag="key_revoked"):
     id: str
 
 
-Change = (
-    DirectiveAdded | DirectiveLifted | ModelPaused | ModelResumed | GrantIssued | GrantChanged | KeyCreated | KeyRevoked
-)
+Change = DirectiveAdded | DirectiveLifted | ModelPaused | ModelResumed | GrantIssued | GrantChanged | KeyCreated | KeyRevoked
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,12 +92,20 @@ class StoredDirective(msgspec.Struct, frozen=True):
     at: float
 
 
+class Position(msgspec.Struct, frozen=True):
+    """Where a log stands, and which log it is: `lineage` is drawn at random when a store is made."""
+
+    lineage: str
+    epoch: int
+
+
 class PolicyState(msgspec.Struct, frozen=True):
-    """All runtime policy at one epoch, read in one transaction."""
+    """All runtime policy at one epoch of one lineage, read in one transaction."""
 
     epoch: int
     directives: tuple[StoredDirective, ...]
     pauses: tuple[Pause, ...]
+    lineage: str = ""
 
 
 class ReplicaReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +134,10 @@ class Store(Protocol):
 
     async def head(self) -> int:
         """The log's last epoch; 0 where it is empty."""
+        ...
+
+    async def position(self) -> Position:
+        """Lineage and head in one read, so that a follower notices another store in the place of the one it knows."""
         ...
 
     async def changed(self) -> bool:

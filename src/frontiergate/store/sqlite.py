@@ -1,0 +1,202 @@
+"""The embedded store: one SQLite file, shared by the processes of one machine (DESIGN 6; P4, P5).
+
+All access runs on one thread of its own, so that the event loop never waits for a disk. Readers never wait for a writer (WAL).
+"""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from frontiergate.domain.vetting import Grant, GrantState
+from frontiergate.errors import NotFound, StoreUnavailable
+from frontiergate.store.connection import Watch, connect, create, identity, transaction, translated
+from frontiergate.store.effects import check_expected, subject_of, take_effect
+from frontiergate.store.protocol import (
+    Change,
+    Entry,
+    KeyRecord,
+    PolicyState,
+    Position,
+    ReplicaReport,
+    StoredDirective,
+)
+from frontiergate.store.rows import CHANGE, DIRECTIVE, GRANT, KEY, PAUSE, REPORT, decode, encode
+from frontiergate.store.schema import bring_forward
+
+T = TypeVar("T")
+_BUSY = 2.0  # seconds that an append waits for another process's transaction; each takes milliseconds
+
+
+class _Connections:
+    """What the store's thread holds: `log` writes through to the disk. `reports` leaves a heartbeat to the next append's
+    fsync: it is news, not a record (measured: 15 µs instead of 460 µs)."""
+
+    def __init__(self, path: str) -> None:
+        create(path)
+        self.file = identity(path)
+        self.log = connect(path, busy=_BUSY, synchronous="FULL")
+        try:
+            bring_forward(self.log, path)
+            self.reports = connect(path, busy=0.1, synchronous="NORMAL")
+        except BaseException:
+            self.log.close()
+            raise
+
+    def close(self) -> None:
+        self.reports.close()
+        self.log.close()
+
+
+class SqliteStore:
+    """`Store` in one file. Opens again by itself when the file comes back, or another is put in its place."""
+
+    def __init__(self, path: str, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._connections: _Connections | None = None
+        self._watch = Watch(path)
+        self._closed = False
+
+    async def open(self) -> None:
+        await self._run(lambda _: None)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._watch.close()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._drop)
+        self._thread.shutdown(wait=False)
+
+    async def append(self, change: Change, *, actor: str, reason: str, expect: int | None = None) -> Entry:
+        def work(to: _Connections) -> Entry:
+            with transaction(to.log, "IMMEDIATE"):
+                head = _head(to.log)
+                if expect is not None:
+                    check_expected(to.log, change, expect, head)
+                entry = Entry(epoch=head + 1, at=self._clock(), actor=actor, reason=reason, change=change)
+                take_effect(to.log, entry)
+                to.log.execute(
+                    "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)",
+                    (entry.epoch, entry.at, actor, reason, subject_of(change), encode(change)),
+                )
+            return entry
+
+        return await self._run(work)
+
+    async def head(self) -> int:
+        return (await self.position()).epoch
+
+    async def position(self) -> Position:
+        def work(to: _Connections) -> Position:
+            with transaction(to.log, "DEFERRED"):
+                return Position(_lineage(to.log), _head(to.log))
+
+        return await self._run(work)
+
+    async def changed(self) -> bool:
+        if self._closed:
+            raise StoreUnavailable(f"store {self._path} is closed")
+        return self._watch.moved()
+
+    async def state(self) -> PolicyState:
+        def work(to: _Connections) -> PolicyState:
+            with transaction(to.log, "DEFERRED"):
+                directives = to.log.execute("SELECT id, body, epoch, actor, at FROM directives ORDER BY id").fetchall()
+                pauses = to.log.execute("SELECT model, body FROM pauses ORDER BY model").fetchall()
+                epoch, lineage = _head(to.log), _lineage(to.log)
+            return PolicyState(
+                epoch=epoch,
+                directives=tuple(
+                    StoredDirective(decode(DIRECTIVE, body, f"directive {name}"), changed, actor, at)
+                    for name, body, changed, actor, at in directives
+                ),
+                pauses=tuple(decode(PAUSE, body, f"pause of {model}") for model, body in pauses),
+                lineage=lineage,
+            )
+
+        return await self._run(work)
+
+    async def entries(self, after: int, limit: int = 1000) -> Sequence[Entry]:
+        return await self._entries("epoch > ? ORDER BY epoch LIMIT ?", after, limit)
+
+    async def directive_history(self, id: str) -> Sequence[Entry]:
+        return await self._entries("subject = ? ORDER BY epoch", f"directive/{id}")
+
+    async def grant(self, id: str) -> Grant:
+        rows = await self._rows("SELECT id, body FROM grants WHERE id = ?", id)
+        if not rows:
+            raise NotFound(f"no grant {id!r}")
+        return decode(GRANT, rows[0][1], f"grant {id}")
+
+    async def grants_of(self, principal: str) -> tuple[Grant, ...]:
+        query = "SELECT id, body FROM grants WHERE principal = ? AND state IN (?, ?) ORDER BY id"
+        rows = await self._rows(query, principal, GrantState.ACTIVE, GrantState.SUSPENDED)
+        return tuple(decode(GRANT, body, f"grant {name}") for name, body in rows)
+
+    async def grants(self, *, after: str = "", limit: int = 100) -> Sequence[Grant]:
+        rows = await self._rows("SELECT id, body FROM grants WHERE id > ? ORDER BY id LIMIT ?", after, limit)
+        return tuple(decode(GRANT, body, f"grant {name}") for name, body in rows)
+
+    async def key(self, sha256: str) -> KeyRecord | None:
+        rows = await self._rows("SELECT id, body FROM keys WHERE sha256 = ?", sha256)
+        return decode(KEY, rows[0][1], f"key {rows[0][0]}") if rows else None
+
+    async def keys(self) -> Sequence[KeyRecord]:
+        rows = await self._rows("SELECT id, body FROM keys ORDER BY id")
+        return tuple(decode(KEY, body, f"key {name}") for name, body in rows)
+
+    async def report(self, report: ReplicaReport) -> None:
+        query = "INSERT OR REPLACE INTO replicas VALUES (?, ?, ?)"
+        await self._run(lambda to: to.reports.execute(query, (report.name, report.instance, encode(report))))
+
+    async def forget_replica(self, name: str, instance: str) -> None:
+        query = "DELETE FROM replicas WHERE name = ? AND instance = ?"
+        await self._run(lambda to: to.reports.execute(query, (name, instance)))
+
+    async def replicas(self) -> Sequence[ReplicaReport]:
+        rows = await self._rows("SELECT name, body FROM replicas ORDER BY name")
+        return tuple(decode(REPORT, body, f"report of replica {name}") for name, body in rows)
+
+    async def _entries(self, where: str, *values: str | int) -> Sequence[Entry]:
+        rows = await self._rows(f"SELECT epoch, at, actor, reason, change FROM log WHERE {where}", *values)  # noqa: S608 our own text
+        return tuple(
+            Entry(epoch=epoch, at=at, actor=actor, reason=reason, change=decode(CHANGE, change, f"log entry {epoch}"))
+            for epoch, at, actor, reason, change in rows
+        )
+
+    async def _rows(self, query: str, *values: str | int) -> list[tuple[Any, ...]]:
+        return await self._run(lambda to: to.log.execute(query, values).fetchall())
+
+    async def _run(self, work: Callable[[_Connections], T]) -> T:
+        """`work` on the store's thread, with open connections, its errors translated."""
+        if self._closed:
+            raise StoreUnavailable(f"store {self._path} is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._connected, work)
+
+    def _connected(self, work: Callable[[_Connections], T]) -> T:
+        with translated(self._path):
+            if self._connections is not None and self._connections.file != identity(self._path):
+                self._drop()
+            if self._connections is None:
+                self._connections = _Connections(self._path)
+            return work(self._connections)
+
+    def _drop(self) -> None:
+        if self._connections is not None:
+            self._connections.close()
+            self._connections = None
+
+
+def _head(connection: sqlite3.Connection) -> int:
+    (epoch,) = connection.execute("SELECT coalesce(max(epoch), 0) FROM log").fetchone()
+    return int(epoch)
+
+
+def _lineage(connection: sqlite3.Connection) -> str:
+    (lineage,) = connection.execute("SELECT value FROM meta WHERE key = 'lineage'").fetchone()
+    return str(lineage)
