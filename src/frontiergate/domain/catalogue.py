@@ -32,9 +32,7 @@ class Catalogue:
                 names = self._by_name.setdefault(dialect, {})
                 for name in {model.id, *model.names}:
                     if name in names:
-                        raise ValueError(
-                            f"the name {name!r} stands for both {names[name].id!r} and {model.id!r} in dialect {dialect!r}"
-                        )
+                        raise ValueError(f"the name {name!r} stands for both {names[name].id!r} and {model.id!r} in dialect {dialect!r}")
                     names[name] = model
 
     def resolve(self, dialect: str, name: str) -> Model | None:

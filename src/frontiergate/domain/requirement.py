@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 Names = Annotated[tuple[str, ...], Meta(min_length=1)]
 Level = Literal["presumed", "asserted", "attested", "verified"]
+Count = Literal["current", "most_recent", "ever"]
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -20,9 +21,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     none_in: Names | UnsetType = UNSET
 
 
-class Requirement(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"not_": "not"}, omit_defaults=True
-):
+class Requirement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"not_": "not"}, omit_defaults=True):
     """One node: exactly one operator or atom; `assurance` and `count` modify the atom beside them.
 
     `assurance` is by default `attested`. Location and network are the gate's own observations of the request and are
@@ -42,7 +41,7 @@ class Requirement(
     network: str | Names | UnsetType = UNSET  # any of these: see NETWORKS
     never: Literal[True] | UnsetType = UNSET
     assurance: Level | UnsetType = UNSET
-    count: Literal["current", "most_recent", "ever"] | UnsetType = UNSET
+    count: Count | UnsetType = UNSET
 
 
 # What an anonymous-IP database can say of an address; `ordinary` where it has no flag for it.

@@ -52,7 +52,7 @@ class Verdict(msgspec.Struct, frozen=True):
     """What is decided of one request, and until when it stands if no epoch comes first.
 
     `violations` holds every violated directive, most restrictive first, then by id; `observed` those in mode observe, which do
-    not act; `waived` those that a grant satisfies. `reason` is None exactly where `outcome` is FORWARD.
+    not act; what a grant satisfies is in neither. `reason` is None exactly where `outcome` is FORWARD.
     """
 
     outcome: Outcome

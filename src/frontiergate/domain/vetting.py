@@ -27,3 +27,24 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     state: GrantState = GrantState.ACTIVE
     case: str | None = None
     reason: str | None = None
+
+
+TRANSITIONS: dict[GrantState, frozenset[GrantState]] = {
+    GrantState.ACTIVE: frozenset({GrantState.SUSPENDED, GrantState.REVOKED, GrantState.LAPSED, GrantState.SUPERSEDED}),
+    GrantState.SUSPENDED: frozenset({GrantState.ACTIVE, GrantState.REVOKED, GrantState.LAPSED, GrantState.SUPERSEDED}),
+    GrantState.REVOKED: frozenset(),
+    GrantState.LAPSED: frozenset(),
+    GrantState.SUPERSEDED: frozenset(),
+}
+
+
+def move(grant: Grant, to: GrantState) -> Grant:
+    """`grant` in state `to`. Raises ValueError where the table does not allow it."""
+    if to not in TRANSITIONS[grant.state]:
+        raise ValueError(f"grant {grant.id!r} is {grant.state} and cannot become {to}")
+    return msgspec.structs.replace(grant, state=to)
+
+
+def active(grant: Grant, at: float) -> bool:
+    """Whether `grant` counts at `at`; at its expiry it does not any more."""
+    return grant.state is GrantState.ACTIVE and at < grant.expires_at
