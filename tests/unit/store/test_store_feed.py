@@ -1,0 +1,437 @@
+"""The feed on a real store: read, compile, enforce, acknowledge; and what it does when the store is not what it was."""
+
+import asyncio
+import logging
+import os
+import pathlib
+import shutil
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+from store_contract import append, directive, grant
+
+from frontiergate.errors import ConfigError, StoreError, StoreUnavailable
+from frontiergate.store import lastseen
+from frontiergate.store.feed import Feed, Replica
+from frontiergate.store.protocol import DirectiveAdded, DirectiveLifted, Entry, GrantIssued, PolicyState
+from frontiergate.store.sqlite import SqliteStore
+
+Policy = tuple[int, tuple[str, ...]]
+
+
+class Bench:
+    """A store, a feed on it, clocks that stand still, and what the feed asked to be enforced."""
+
+    def __init__(self, folder: pathlib.Path, *, saved: bool = False) -> None:
+        self.path = str(folder / "state.db")
+        self.saved = str(folder / "last-seen.json") if saved else None
+        self.now = 1000.0
+        self.ticks = 50.0
+        self.enforced: list[tuple[Policy, list[int] | None]] = []
+        self.delays: list[float] = []
+        self.sessions_hit = 0
+        self.unreadable: Exception | None = None
+        self.open()
+
+    def open(self) -> None:
+        self.store = SqliteStore(self.path, clock=lambda: self.now)
+        self.feed: Feed[Policy] = Feed(
+            self.store,
+            self.compile,
+            self.enforce,
+            Replica(name="host/1", instance="i1", version="0.1.0", config=lambda: "c0ffee", live_sessions=lambda: 7),
+            lease=5.0,
+            clock=lambda: self.now,
+            monotonic=lambda: self.ticks,
+            saved=self.saved,
+            on_enforced=self.delays.append,
+        )
+
+    def compile(self, state: PolicyState, at: float) -> Policy:
+        assert at == self.now
+        if self.unreadable is not None:
+            raise self.unreadable
+        return state.epoch, tuple(stored.directive.id for stored in state.directives)
+
+    def enforce(self, policy: Policy, entries: Sequence[Entry] | None) -> int:
+        self.enforced.append((policy, None if entries is None else [entry.epoch for entry in entries]))
+        return self.sessions_hit
+
+    def put(self, name: str, **kinds: str) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            pathlib.Path(self.path + suffix).unlink(missing_ok=True)
+        shutil.copy(name, self.path)
+
+
+Story = Callable[[Bench], Awaitable[None]]
+
+
+def played(bench: Bench, story: Story) -> None:
+    async def main() -> None:
+        try:
+            await story(bench)
+        finally:
+            await bench.store.close()
+
+    asyncio.run(main())
+
+
+@pytest.fixture
+def bench(tmp_path: pathlib.Path) -> Bench:
+    return Bench(tmp_path)
+
+
+@pytest.fixture
+def keeping(tmp_path: pathlib.Path) -> Bench:
+    return Bench(tmp_path, saved=True)
+
+
+def test_a_feed_starts_with_the_stores_policy_and_is_current(bench: Bench) -> None:
+    async def story(bench: Bench) -> None:
+        await append(bench.store, DirectiveAdded(directive("a")))
+        assert bench.feed.stale(bench.ticks)
+        await bench.feed.start()
+        assert bench.feed.policy == (1, ("a",))
+        assert not bench.feed.stale(bench.ticks)
+        assert bench.enforced == []
+
+    played(bench, story)
+
+
+def test_a_new_epoch_is_enforced_then_acknowledged(bench: Bench) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.feed.start()
+        await append(bench.store, DirectiveAdded(directive("a")))
+        bench.now += 0.030
+        bench.sessions_hit = 3
+        await append(bench.store, GrantIssued(grant("g")))
+        await bench.feed.poll()
+        assert bench.feed.policy == (2, ("a",))
+        assert bench.feed.epoch == 2
+        assert bench.enforced == [((2, ("a",)), [1, 2])]
+        assert bench.delays == [pytest.approx(0.030), 0.0]
+        (report,) = await bench.store.replicas()
+        assert (report.name, report.instance, report.epoch, report.severed) == ("host/1", "i1", 2, 3)
+        assert (report.live_sessions, report.config, report.enforced_at, report.heartbeat) == (7, "c0ffee", bench.now, bench.now)
+
+    played(bench, story)
+
+
+def test_nothing_is_enforced_where_only_heartbeats_changed_the_store(bench: Bench) -> None:
+    async def story(bench: Bench) -> None:
+        await append(bench.store, DirectiveAdded(directive("a")))
+        await bench.feed.start()
+        for _ in range(4):
+            bench.ticks += 1.0
+            bench.now += 1.0
+            await bench.feed.poll()
+        assert bench.enforced == []
+        assert (await bench.store.replicas())[0].heartbeat == bench.now
+
+    played(bench, story)
+
+
+def test_a_heartbeat_is_sent_every_second_not_at_every_poll(bench: Bench) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.feed.start()
+        await bench.feed.poll()
+        first = bench.now
+        bench.now += 0.9
+        bench.ticks += 0.9
+        await bench.feed.poll()
+        assert (await bench.store.replicas())[0].heartbeat == first
+
+    played(bench, story)
+
+
+def test_following_picks_up_a_change_and_stops_in_good_order(bench: Bench) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.feed.start()
+        following = asyncio.create_task(bench.feed.follow())
+        await append(bench.store, DirectiveAdded(directive("a")))
+        async with asyncio.timeout(5):
+            while not await bench.store.replicas() or bench.feed.epoch < 1:
+                await asyncio.sleep(0.005)
+            await bench.feed.stop()
+            await following
+        assert await bench.store.replicas() == ()
+        assert bench.enforced == [((1, ("a",)), [1])]
+
+    played(bench, story)
+
+
+def test_the_lease_ends_when_the_store_is_lost_and_the_policy_is_kept(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    async def story(bench: Bench) -> None:
+        await append(bench.store, DirectiveAdded(directive("a")))
+        await bench.feed.start()
+        await bench.feed.poll()
+        os.rename(bench.path, bench.path + ".away")
+        for _ in range(5):
+            bench.ticks += 1.0
+            await bench.feed.poll()
+            assert not bench.feed.stale(bench.ticks)
+        bench.ticks += 0.1
+        assert bench.feed.stale(bench.ticks)
+        assert bench.feed.lease.age(bench.ticks) == pytest.approx(5.1)
+        assert bench.feed.policy == (1, ("a",))
+        assert bench.feed.lease.problem is not None
+        assert len([r for r in caplog.records if "cannot be confirmed" in r.message]) == 1, "said once, not at each attempt"
+        assert len([r for r in caplog.records if "could not report" in r.message]) == 1
+
+        os.rename(bench.path + ".away", bench.path)
+        await bench.feed.poll()
+        assert not bench.feed.stale(bench.ticks)
+        assert bench.feed.lease.problem is None
+        assert bench.enforced == []
+
+    caplog.set_level(logging.INFO)
+    played(bench, story)
+
+
+def test_a_change_seen_while_the_policy_could_not_be_compiled_is_enforced_later(bench: Bench) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.feed.start()
+        await append(bench.store, DirectiveAdded(directive("a")))
+        bench.unreadable = ConfigError(["directive a names a country group that is not configured"])
+        await bench.feed.poll()
+        bench.ticks += 6.0
+        await bench.feed.poll()
+        assert bench.feed.stale(bench.ticks)
+        assert "country group" in (bench.feed.lease.problem or "")
+        assert bench.feed.epoch == 0
+        bench.unreadable = None
+        await bench.feed.poll()
+        assert not bench.feed.stale(bench.ticks)
+        assert bench.enforced == [((1, ("a",)), [1])]
+
+    played(bench, story)
+
+
+def test_an_older_backup_is_not_enforced_and_stays_refused_until_a_restart(bench: Bench, tmp_path: pathlib.Path) -> None:
+    async def story(bench: Bench) -> None:
+        await append(bench.store, DirectiveAdded(directive("a")))
+        backup = str(tmp_path / "backup.db")
+        with sqlite3.connect(bench.path) as source, sqlite3.connect(backup) as target:
+            source.backup(target)
+        source.close()
+        target.close()
+        await append(bench.store, DirectiveAdded(directive("b")))
+        await bench.feed.start()
+        bench.put(backup)
+        await bench.feed.poll()
+        assert bench.feed.stale(bench.ticks)
+        assert "went back" in (bench.feed.lease.problem or "")
+        assert bench.feed.policy == (2, ("a", "b"))
+        await append(bench.store, DirectiveAdded(directive("c")))
+        await append(bench.store, DirectiveAdded(directive("d")))
+        bench.ticks += 1.0
+        await bench.feed.poll()
+        assert bench.feed.stale(bench.ticks), "catching up in numbers does not bring back what was lost"
+        assert bench.enforced == []
+        await bench.store.close()
+
+        bench.open()
+        await bench.feed.start()
+        assert bench.feed.policy == (3, ("a", "c", "d"))
+        assert not bench.feed.stale(bench.ticks)
+
+    played(bench, story)
+
+
+def test_a_backup_that_was_written_to_before_anyone_looked_is_recognised(bench: Bench, tmp_path: pathlib.Path) -> None:
+    async def story(bench: Bench) -> None:
+        await append(bench.store, DirectiveAdded(directive("a")))
+        backup = str(tmp_path / "backup.db")
+        source, target = sqlite3.connect(bench.path), sqlite3.connect(backup)
+        source.backup(target)
+        source.close()
+        target.close()
+        await append(bench.store, DirectiveAdded(directive("b")))
+        await bench.feed.start()
+        bench.put(backup)
+        for id in ("c", "d", "e"):
+            await append(bench.store, DirectiveAdded(directive(id)))
+        await bench.feed.poll()
+        assert bench.feed.stale(bench.ticks)
+        assert "history was replaced" in (bench.feed.lease.problem or "")
+        assert bench.enforced == []
+
+    played(bench, story)
+
+
+def test_another_store_in_its_place_is_refused(bench: Bench, tmp_path: pathlib.Path) -> None:
+    async def story(bench: Bench) -> None:
+        await append(bench.store, DirectiveAdded(directive("a")))
+        await bench.feed.start()
+        (tmp_path / "elsewhere").mkdir()
+        other = Bench(tmp_path / "elsewhere")
+        for id in ("x", "y"):
+            await append(other.store, DirectiveAdded(directive(id)))
+        await other.store.close()
+        bench.put(other.path)
+        await bench.feed.poll()
+        assert bench.feed.stale(bench.ticks)
+        assert bench.feed.policy == (1, ("a",))
+
+    played(bench, story)
+
+
+@pytest.mark.parametrize("kept_from", [3, 4, 6])
+def test_a_log_trimmed_past_a_sleeping_replica_is_loaded_whole(bench: Bench, kept_from: int) -> None:
+    async def story(bench: Bench) -> None:
+        for id in ("a", "b"):
+            await append(bench.store, DirectiveAdded(directive(id)))
+        await bench.feed.start()
+        for id in ("c", "d", "e", "f"):
+            await append(bench.store, DirectiveAdded(directive(id)))
+        connection = sqlite3.connect(bench.path)
+        connection.execute("DROP TRIGGER log_is_not_cut")
+        connection.execute("DELETE FROM log WHERE epoch < ?", (kept_from,))
+        connection.commit()
+        connection.close()
+        await bench.feed.poll()
+        whole = (6, ("a", "b", "c", "d", "e", "f"))
+        assert bench.enforced == [(whole, [3, 4, 5, 6] if kept_from == 3 else None)]
+        await append(bench.store, DirectiveLifted("a"))
+        await bench.feed.poll()
+        assert bench.enforced[1] == ((7, ("b", "c", "d", "e", "f")), [7])
+
+    played(bench, story)
+
+
+def test_a_replica_far_behind_loads_whole(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frontiergate.store.feed._WHOLE", 2)
+
+    async def story(bench: Bench) -> None:
+        await bench.feed.start()
+        for id in ("a", "b", "c"):
+            await append(bench.store, DirectiveAdded(directive(id)))
+        await bench.feed.poll()
+        assert bench.enforced == [((3, ("a", "b", "c")), None)]
+
+    played(bench, story)
+
+
+def test_many_entries_are_read_in_pages(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frontiergate.store.feed._PAGE", 2)
+
+    async def story(bench: Bench) -> None:
+        await append(bench.store, DirectiveAdded(directive("a")))
+        await bench.feed.start()
+        for id in ("b", "c", "d", "e"):
+            await append(bench.store, DirectiveAdded(directive(id)))
+        await bench.feed.poll()
+        assert bench.enforced == [((5, ("a", "b", "c", "d", "e")), [2, 3, 4, 5])]
+
+    played(bench, story)
+
+
+def test_a_new_configuration_is_compiled_with_the_same_state(bench: Bench) -> None:
+    async def story(bench: Bench) -> None:
+        await append(bench.store, DirectiveAdded(directive("a")))
+        await bench.feed.start()
+        await bench.feed.poll()
+        bench.sessions_hit = 2
+        bench.now += 9.0
+        assert bench.feed.recompile() == 2
+        assert bench.enforced == [((1, ("a",)), [])]
+        await bench.feed.poll()
+        (report,) = await bench.store.replicas()
+        assert (report.enforced_at, report.severed) == (bench.now, 2)
+
+    played(bench, story)
+
+
+def test_without_a_store_and_without_a_saved_policy_it_does_not_start(bench: Bench) -> None:
+    bench.path = bench.path.replace("state.db", "no/state.db")
+    bench.open()
+    with pytest.raises(StoreUnavailable):
+        played(bench, lambda bench: bench.feed.start())
+
+
+def test_a_policy_seen_before_is_enforced_after_a_restart_without_the_store(keeping: Bench) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.feed.start()
+        await append(bench.store, DirectiveAdded(directive("a")))
+        await bench.feed.poll()
+        await bench.store.close()
+        os.rename(bench.path, bench.path + ".away")
+        os.mkdir(bench.path)
+
+        bench.open()
+        await bench.feed.start()
+        assert bench.feed.policy == (1, ("a",))
+        assert bench.feed.stale(bench.ticks), "enforced, but not confirmed"
+        await bench.feed.poll()
+        assert bench.feed.stale(bench.ticks)
+
+        os.rmdir(bench.path)
+        os.rename(bench.path + ".away", bench.path)
+        await append(bench.store, DirectiveAdded(directive("b")))
+        await bench.feed.poll()
+        assert bench.feed.policy == (2, ("a", "b"))
+        assert not bench.feed.stale(bench.ticks)
+        assert bench.enforced[-1] == ((2, ("a", "b")), [2])
+
+    played(keeping, story)
+
+
+def test_a_restart_takes_an_older_store_as_it_is_and_says_so(keeping: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    async def story(bench: Bench) -> None:
+        await append(bench.store, DirectiveAdded(directive("a")))
+        await bench.feed.start()
+        await bench.store.close()
+        for suffix in ("", "-wal", "-shm"):
+            pathlib.Path(bench.path + suffix).unlink(missing_ok=True)
+        bench.open()
+        await bench.feed.start()
+        assert bench.feed.policy == (0, ())
+        assert "an earlier run enforced 1" in caplog.text
+
+    played(keeping, story)
+
+
+def test_a_saved_policy_that_cannot_be_read_is_not_half_enforced(keeping: Bench) -> None:
+    assert keeping.saved is not None
+    pathlib.Path(keeping.saved).write_text('{"epoch": 1, "directives": [{}')
+    with pytest.raises(StoreError, match="remove the file"):
+        played(keeping, lambda bench: bench.feed.start())
+
+
+def test_a_policy_that_cannot_be_saved_is_enforced_all_the_same(tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(tmp_path)
+    bench.saved = str(tmp_path / "no" / "last-seen.json")
+    bench.open()
+
+    async def story(bench: Bench) -> None:
+        await append(bench.store, DirectiveAdded(directive("a")))
+        await bench.feed.start()
+        assert not bench.feed.stale(bench.ticks)
+        assert "cannot be kept" in caplog.text
+
+    played(bench, story)
+
+
+def test_signing_off_from_a_lost_store_is_not_an_error(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.feed.start()
+        os.unlink(bench.path)
+        await bench.feed.stop()
+        assert "could not sign off" in caplog.text
+        await bench.feed.follow()
+
+    played(bench, story)
+
+
+def test_the_last_policy_seen_is_private_and_comes_back_as_it_was(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "last-seen.json"
+    assert lastseen.load(str(path)) is None
+    state = PolicyState(4, (), (), "l1")
+    lastseen.save(str(path), PolicyState(3, (), (), "l1"))
+    lastseen.save(str(path), state)
+    assert lastseen.load(str(path)) == state
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == ["last-seen.json"]
+    with pytest.raises(StoreError, match="cannot be read"):
+        lastseen.load(str(tmp_path))
