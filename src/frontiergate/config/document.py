@@ -54,7 +54,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise yaml.MarkedYAMLError(problem=f"nested more than {MAX_DEPTH} deep", problem_mark=parent and parent.start_mark)
+            raise yaml.MarkedYAMLError(problem=f"nested more than {MAX_DEPTH} deep", problem_mark=parent.start_mark if parent else None)
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -78,20 +78,21 @@ def read_document(text: str, source_name: str) -> Document:
             root = loader.get_single_node()
         finally:
             loader.dispose()
+        builder = _Builder(loader)
+        value = {} if root is None else builder.value(root, ())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{source_name}:{mark.line + 1}" if mark else source_name
         what = ", ".join(part for part in (error.context, error.problem) if part)
-        raise ConfigError([f"{where}: this is not YAML: {what}; mend the line or the one above it"]) from error
+        raise ConfigError([f"{where}: this cannot be read as YAML: {what}; mend the line or the one above it"]) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError([f"{source_name}:{line}: the character U+{error.character:04X} may not be in YAML; remove it"]) from error
     except ValueError as error:  # PyYAML lets through what chr() and int() say of absurd escapes and versions
-        raise ConfigError([f"{source_name}: this is not YAML: {error}; look for escapes (backslashes) and %YAML lines"]) from error
-    if root is None:
-        return Document({}, {}, [])
-    builder = _Builder(loader)
-    return Document(builder.value(root, ()), builder.lines, builder.faults)
+        raise ConfigError(
+            [f"{source_name}: this cannot be read as YAML: {error}; look at escapes (\\…) and %YAML lines"]
+        ) from error
+    return Document(value, builder.lines, builder.faults)
 
 
 def _integer(text: str) -> int:
@@ -117,10 +118,7 @@ class _Builder:
     def value(self, node: yaml.Node, path: Path) -> Any:
         self.nodes += 1
         if len(path) > MAX_DEPTH or self.nodes > MAX_NODES:
-            if self.nodes <= MAX_NODES + 1:
-                self.fault(node, path[:4], "aliases make this endless or far too large; write the values out")
-            self.nodes = MAX_NODES + 1  # say it once, and stop everywhere
-            return None
+            raise yaml.MarkedYAMLError(problem="aliases make it endless or far too large", problem_mark=node.start_mark)
         self.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
             return self.mapping(node, path)

@@ -34,12 +34,12 @@ def load_config(path: str | None, environ: Mapping[str, str]) -> Config:
 def parse_config(text: str, source_name: str) -> Config:
     """The configuration that `text` says. Raises ConfigError with all problems, in the order of their lines."""
     read = document.read_document(text, source_name)
-    # What faulty text was meant to say is unknown: of its place and of those around it, nothing more can be told.
+    # What faulty text was meant to say is unknown: of its place, nothing more can be told.
     unknown = {fault.path for fault in read.faults}
     faults = [
         document.Fault(read.line(path), path, message)
         for path, message in shape.problems_of(read.value, Config)
-        if not any(path[: len(place)] == place or place[: len(path)] == path for place in unknown)
+        if not any(path[: len(place)] == place for place in unknown)
     ]
     faults = sorted([*read.faults, *faults], key=lambda fault: fault.line)
     if faults:
@@ -110,11 +110,15 @@ def is_url(text: str) -> bool:
 
 
 def _store(url: str, base: Path) -> str:
-    """`sqlite:state.db` is relative, `sqlite:///var/lib/state.db` is not (RFC 3986, as in RFC 8089's file URLs)."""
-    scheme, colon, path = url.partition(":")
-    if scheme != "sqlite" or not colon or path.startswith("/"):
-        return url
-    return f"sqlite://{os.path.normpath(base / path)}"
+    """`sqlite:///var/lib/state.db` is absolute, as in RFC 8089's file URLs; `sqlite:state.db` is relative.
+
+    It comes out with four slashes, which those who read three as relative (SQLAlchemy's way) understand as well.
+    """
+    scheme, _, path = url.partition(":")
+    path = path.removeprefix("//")
+    if scheme != "sqlite" or not path.strip("/"):
+        return url  # check-config says what is wrong with it
+    return "sqlite:////" + os.path.normpath(base / path).lstrip("/")
 
 
 def secret(env: str | None, file: str | None, environ: Mapping[str, str]) -> str:

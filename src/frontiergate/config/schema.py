@@ -71,14 +71,14 @@ class GeoIP(Part, frozen=True):
     country: Annotated[str | None, Doc("a country or city database; without it every location is unknown")] = None
     anonymous: Annotated[str | None, Doc("an anonymous-IP database; without it every network is unknown")] = None
     asn: Annotated[str | None, Doc("an ASN database")] = None
-    max_age: Annotated[Duration, Doc("the gate warns of a database built longer ago than this")] = duration("45d")
+    max_age: Annotated[Duration, Doc("a database built longer ago than this tells nothing any more")] = duration("45d")
 
 
 class Claims(Part, frozen=True):
     """Where an issuer's tokens carry each fact: a claim's name, or a path with dots. A claim whose name itself has dots
     or slashes (a namespaced URL) is found by its whole name first. A fact without a claim is not read."""
 
-    subject: Annotated[str, Doc("who the caller is, within the issuer")] = "sub"
+    subject: Annotated[Text, Doc("who the caller is, within the issuer")] = "sub"
     nationality: Annotated[str | None, Doc("one country or a list")] = None
     us_person: Annotated[str | None, Doc("true or false")] = None
     residence: Annotated[str | None, Doc("the country of permanent residence")] = None

@@ -38,14 +38,14 @@ def decode(kind: type, value: Any) -> Any:
 
 def problems_of(value: Any, expected: Any, path: Path = ()) -> Iterator[Problem]:
     """Everything in `value` that is not as `expected`, each with its path."""
-    alternatives = members(expected)
-    structs = [kind for kind in alternatives if is_struct(kind)]
+    kinds = members(expected)
+    structs = [kind for kind in kinds if is_struct(kind)]
     if isinstance(value, dict) and structs:
         yield from _struct_problems(value, structs[0], path)
-    elif isinstance(value, dict) and (mapping := _first(alternatives, dict)):
+    elif isinstance(value, dict) and (mapping := _first(kinds, dict)):
         for key, item in value.items():
             yield from problems_of(item, get_args(mapping)[1], (*path, key))
-    elif isinstance(value, list) and (sequence := _first(alternatives, tuple)):
+    elif isinstance(value, list) and (sequence := _first(kinds, tuple)):
         inner = [problem for i, item in enumerate(value) for problem in problems_of(item, get_args(sequence)[0], (*path, i))]
         yield from inner or _leaf_problems(value, expected, path)
     else:
@@ -74,12 +74,12 @@ def _leaf_problems(value: Any, expected: Any, path: Path) -> Iterator[Problem]:
 
 
 def _explained(value: Any, expected: Any, error: str) -> str:
-    alternatives = members(expected)
-    if any(kind in (Duration, Size) for kind in alternatives) and value is not None:
+    kinds = members(expected)
+    if any(kind in (Duration, Size) for kind in kinds) and value is not None:
         return error.partition(" - at `$")[0]
-    choices = [choice for kind in alternatives if get_origin(kind) is Literal for choice in get_args(kind) if isinstance(choice, str)]
+    choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind) if isinstance(choice, str)]
     message = f"expected {words(expected)}, got {described(value, show=bool(choices))}"
-    if str in alternatives and isinstance(value, int | float | datetime.date) and not isinstance(value, bool):
+    if str in kinds and isinstance(value, int | float | datetime.date) and not isinstance(value, bool):
         return f"{message}; put it in quotes"
     if isinstance(value, str) and (near := difflib.get_close_matches(value, choices, 1)):
         return f"{message}; did you mean '{near[0]}'?"
@@ -97,31 +97,27 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 def members(expected: Any) -> list[Any]:
     """The alternatives of a type, without Annotated and UNSET around or in them."""
+    return [kind for kind, _ in alternatives(expected)]
+
+
+def alternatives(expected: Any, notes: tuple[Meta, ...] = ()) -> Iterator[tuple[Any, tuple[Meta, ...]]]:
+    """The alternatives of a type, each with the annotations that bear on it."""
     origin = get_origin(expected)
     if origin is Annotated:
-        return members(expected.__origin__)
-    if origin in (Union, types.UnionType):
-        return [kind for each in get_args(expected) for kind in members(each)]
-    return [] if expected is UnsetType else [expected]
-
-
-def metas(expected: Any) -> list[Meta]:
-    """The annotations around `expected` and around its alternatives."""
-    if get_origin(expected) is Annotated:
-        return [note for note in expected.__metadata__ if isinstance(note, Meta)] + metas(expected.__origin__)
-    if get_origin(expected) in (Union, types.UnionType):
-        return [note for each in get_args(expected) for note in metas(each)]
-    return []
+        own = tuple(note for note in expected.__metadata__ if isinstance(note, Meta))
+        yield from alternatives(expected.__origin__, own + notes)
+    elif origin in (Union, types.UnionType):
+        for each in get_args(expected):
+            yield from alternatives(each, notes)
+    elif expected is not UnsetType:
+        yield expected, notes
 
 
 def words(expected: Any) -> str:
     """A type in plain words: `a whole number from 0 to 65535`, `text or null`."""
-    notes = metas(expected)
     phrases = []
-    for kind in members(expected):
-        if get_origin(kind) is Literal:
-            phrases += [str(choice).lower() if isinstance(choice, bool) else f"'{choice}'" for choice in get_args(kind)]
-        elif get_origin(kind) is tuple:
+    for kind, notes in alternatives(expected):
+        if get_origin(kind) is tuple:
             filled = any(note.min_length for note in notes)
             phrases.append(("a list with at least one of: " if filled else "a list of: ") + words(get_args(kind)[0]))
         elif get_origin(kind) is dict:
@@ -129,11 +125,18 @@ def words(expected: Any) -> str:
         elif is_struct(kind):
             phrases.append(f"a mapping ({', '.join(field.encode_name for field in msgspec.structs.fields(kind))})")
         else:
-            phrases.append(_WORDS[kind] + "".join(_bounds(kind, notes)))
+            phrases.append(phrase(kind, notes))
     return " or ".join(phrases)
 
 
-def _bounds(kind: type, notes: list[Meta]) -> Iterator[str]:
+def phrase(kind: Any, notes: Iterable[Meta]) -> str:
+    """A type that holds no other, in plain words."""
+    if get_origin(kind) is Literal:
+        return " or ".join(str(choice).lower() if isinstance(choice, bool) else f"'{choice}'" for choice in get_args(kind))
+    return _WORDS[kind] + "".join(_bounds(kind, notes))
+
+
+def _bounds(kind: type, notes: Iterable[Meta]) -> Iterator[str]:
     for note in notes:
         if kind is int and note.ge is not None:
             yield f" from {note.ge}" + ("" if note.le is None else f" to {note.le}")
@@ -170,5 +173,5 @@ def is_struct(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
-def _first(alternatives: list[Any], origin: type) -> Any:
-    return next((kind for kind in alternatives if get_origin(kind) is origin), None)
+def _first(kinds: list[Any], origin: type) -> Any:
+    return next((kind for kind in kinds if get_origin(kind) is origin), None)

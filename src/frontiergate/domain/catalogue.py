@@ -1,19 +1,21 @@
 """The catalogue: which models exist, under which exact names, and which upstream serves them (DESIGN 3)."""
 
 from collections.abc import Iterable
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One model. It is asked for by its `id` or one of its `names`, exactly as written; nothing is folded or trimmed."""
 
-    id: str
-    names: tuple[str, ...] = ()
-    dialects: tuple[str, ...]
-    upstream: str
-    tags: tuple[str, ...] = ()
-    stage: str = "general"
+    id: Annotated[str, Meta(description="the canonical id, as directives and metrics name it")]
+    names: Annotated[tuple[str, ...], Meta(description="other names that it is asked for by: aliases, snapshots")] = ()
+    dialects: Annotated[tuple[str, ...], Meta(description="the model APIs that it can be asked for in")]
+    upstream: Annotated[str, Meta(description="the name of the upstream that serves it")]
+    tags: Annotated[tuple[str, ...], Meta(description="its capabilities; directives can select by them")] = ()
+    stage: Annotated[str, Meta(description="its release stage, for people to read")] = "general"
 
 
 class Catalogue:

@@ -17,30 +17,30 @@ DirectiveId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The legal instrument that a directive is made under."""
 
-    authority: Annotated[str, Meta(min_length=1, max_length=200)]
-    reference: Annotated[str, Meta(min_length=1, max_length=200)]
-    received: datetime.date | None = None
-    criteria: str | None = None
-    url: str | None = None
+    authority: Annotated[str, Meta(min_length=1, max_length=200, description="who made it")]
+    reference: Annotated[str, Meta(min_length=1, max_length=200, description="its number or name, as the authority writes it")]
+    received: Annotated[datetime.date | None, Meta(description="the day it came")] = None
+    criteria: Annotated[str | None, Meta(description="whom it is about, in its own words")] = None
+    url: Annotated[str | None, Meta(description="where callers can read of it")] = None
 
 
 class Tag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Selects every model that carries the tag."""
 
-    tag: str
+    tag: Annotated[str, Meta(description="one of a model's tags")]
 
 
 class Vet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The answer `queue`: a grant of this programme satisfies the directive."""
 
-    vet: str
+    vet: Annotated[str, Meta(description="the name of a programme")]
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Shorthand: only these cohorts, until the directive's end; others may be vetted where a programme is named."""
 
-    cohorts: Names
-    vet: str | None = None
+    cohorts: Annotated[Names, Meta(description="who may have the model")]
+    vet: Annotated[str | None, Meta(description="the programme in which others may be vetted; null: they are refused")] = None
 
 
 Answer = Literal["withdraw", "refuse"] | Vet
@@ -53,18 +53,20 @@ class Directive(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     config file, the admin API and the store.
     """
 
-    id: DirectiveId
-    order: Order
-    models: Annotated[tuple[str | Tag, ...], Meta(min_length=1)]  # globs over ids, or tags
-    require: Requirement | UnsetType = UNSET
-    withdraw: Literal[True] | UnsetType = UNSET
-    stage: Stage | UnsetType = UNSET
-    otherwise: Answer | UnsetType = UNSET
-    unknown: Answer | UnsetType = UNSET  # by default the same as otherwise
-    from_: datetime.datetime | None = None  # aware; in force from this instant on
-    until: datetime.datetime | None = None  # aware; not in force at this instant any more
-    mode: Literal["enforce", "observe"] = "enforce"
-    allow_presumed: bool = False  # lets GeoIP stand in for a nationality where nothing better is known
+    id: Annotated[DirectiveId, Meta(description="stable; callers and auditors see it")]
+    order: Annotated[Order, Meta(description="the legal instrument that it is made under")]
+    models: Annotated[tuple[str | Tag, ...], Meta(min_length=1, description="ids, ids with `*` for any run of characters, or tags")]
+    require: Annotated[Requirement | UnsetType, Meta(description="what callers must satisfy")] = UNSET
+    withdraw: Annotated[Literal[True] | UnsetType, Meta(description="nobody may have the models")] = UNSET
+    stage: Annotated[Stage | UnsetType, Meta(description="only some cohorts may have the models")] = UNSET
+    otherwise: Annotated[Answer | UnsetType, Meta(description="what becomes of who does not satisfy `require`; by default refuse")] = UNSET
+    unknown: Annotated[
+        Answer | UnsetType, Meta(description="what becomes of those of whom it cannot be told; by default the same as `otherwise`")
+    ] = UNSET
+    from_: Annotated[datetime.datetime | None, Meta(description="in force from this instant on")] = None  # aware, as is until
+    until: Annotated[datetime.datetime | None, Meta(description="not in force at this instant any more")] = None
+    mode: Annotated[Literal["enforce", "observe"], Meta(description="`observe` decides and counts, but does not act")] = "enforce"
+    allow_presumed: Annotated[bool, Meta(description="lets GeoIP stand in for a nationality where nothing better is known")] = False
 
 
 class Rule(msgspec.Struct, frozen=True):

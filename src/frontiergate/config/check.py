@@ -1,0 +1,37 @@
+"""Proves of a configuration what can be proved before it is used (check-config, start, reload)."""
+
+from collections.abc import Collection, Iterator, Mapping
+
+from frontiergate.config.check_identity import check_identity
+from frontiergate.config.check_network import check_file, check_network
+from frontiergate.config.check_policy import check_policy
+from frontiergate.config.problem import Problem, error
+from frontiergate.config.schema import Config
+
+__all__ = ["Problem", "check_config"]
+
+
+def check_config(config: Config, dialects: Collection[str], at: float, environ: Mapping[str, str]) -> list[Problem]:
+    """Everything questionable in `config`, errors first. `dialects` are those that there are; `at` is now, POSIX seconds.
+
+    File paths in `config` must be absolute (`load.resolve_paths`). Looks at files and at `environ`, never at the network.
+    """
+    problems = [
+        *check_network(config, environ),
+        *check_identity(config, environ),
+        *_geoip(config),
+        *_store(config.store),
+        *check_policy(config, dialects, at),
+    ]
+    return sorted(problems, key=lambda problem: problem.level != "error")
+
+
+def _geoip(config: Config) -> Iterator[Problem]:
+    for name in ("country", "anonymous", "asn"):
+        yield from check_file(f"geoip.{name}", getattr(config.geoip, name))
+
+
+def _store(url: str) -> Iterator[Problem]:
+    scheme, _, path = url.partition(":")
+    if scheme != "sqlite" or not path.strip("/"):
+        yield error("store", "is not a store that this version has; write sqlite:///absolute/path.db")
