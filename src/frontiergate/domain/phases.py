@@ -2,7 +2,7 @@
 
 import bisect
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -12,20 +12,34 @@ from frontiergate.domain.program import Compiled, Program
 _KEPT = 8  # phases; live traffic needs one, a clock that steps back two
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """What is in force on some models: the directives by id, the mask of their clauses, and whose each clause is."""
+class Selection(msgspec.Struct, frozen=True):
+    """The directives in force that select the same models, the mask of their clauses, and whose each clause is."""
 
     directives: tuple[Compiled, ...]
     mask: int
     by_clause: Mapping[int, list[Compiled]]
 
+
+class Plan(msgspec.Struct, frozen=True):
+    """What is in force on a model: the selections that hold it, and the mask of all their clauses."""
+
+    selections: tuple[Selection, ...]
+    mask: int
+
+    def directives(self) -> tuple[Compiled, ...]:
+        """All that are in force, by id."""
+        together = [compiled for selection in self.selections for compiled in selection.directives]
+        return tuple(sorted(together, key=lambda compiled: compiled.directive.id))
+
     def violated(self, clauses: int) -> Iterable[Compiled]:
         """The directives that any of `clauses` belongs to, each once; the work is in the set bits, not in the directives."""
         found: dict[int, Compiled] = {}
-        while clauses:
-            lowest = clauses & -clauses
-            clauses ^= lowest
-            found.update((id(compiled), compiled) for compiled in self.by_clause[lowest.bit_length() - 1])
+        for selection in self.selections:
+            left = clauses & selection.mask
+            while left:
+                lowest = left & -left
+                left ^= lowest
+                found.update((id(compiled), compiled) for compiled in selection.by_clause[lowest.bit_length() - 1])
         return found.values()
 
 
@@ -76,25 +90,26 @@ class Phases:
     def _make(self, number: int) -> Policy:
         edges = (-math.inf, *self.program.instants, math.inf)
         start, end = edges[number], edges[number + 1]
-        of_model: dict[str, list[int]] = {model: [] for model in self._models}
-        live: list[list[Compiled]] = []
-        for index, (models, directives) in enumerate(self.program.selections):
-            live.append([compiled for compiled in directives if compiled.start <= start and end <= compiled.end])
-            for model in models:
-                of_model[model].append(index)
-        plans: dict[tuple[int, ...], Plan] = {}  # models under the same directives share one
-        for indices in map(tuple, of_model.values()):
-            if indices not in plans:
-                plans[indices] = _plan(compiled for index in indices for compiled in live[index])
-        return Policy(self, start, end, {model: plans[tuple(indices)] for model, indices in of_model.items()})
+        of_model: dict[str, list[Selection]] = {model: [] for model in self._models}
+        for models, directives in self.program.selections:
+            selection = _selection([compiled for compiled in directives if compiled.start <= start and end <= compiled.end])
+            for model in models if selection.directives else ():
+                of_model[model].append(selection)
+        return Policy(self, start, end, {model: _plan(selections) for model, selections in of_model.items()})
 
 
-def _plan(directives: Iterable[Compiled]) -> Plan:
-    ordered = tuple(sorted(directives, key=lambda compiled: compiled.directive.id))
+def _selection(directives: Sequence[Compiled]) -> Selection:
     mask = 0
     by_clause: dict[int, list[Compiled]] = {}
-    for compiled in ordered:
+    for compiled in directives:
         mask |= compiled.mask
         for number, _ in compiled.clauses:
             by_clause.setdefault(number, []).append(compiled)
-    return Plan(ordered, mask, by_clause)
+    return Selection(tuple(directives), mask, by_clause)
+
+
+def _plan(selections: Sequence[Selection]) -> Plan:
+    mask = 0
+    for selection in selections:
+        mask |= selection.mask
+    return Plan(tuple(selections), mask)

@@ -43,7 +43,7 @@ def compile_policy(  # noqa: PLR0917 - the signature that the rooms above agreed
 
 def in_force(policy: Policy, model_id: str) -> tuple[Directive, ...]:
     """The directives in force on the model, by id; those in mode observe too."""
-    return tuple(compiled.directive for compiled in policy.plan(model_id).directives)
+    return tuple(compiled.directive for compiled in policy.plan(model_id).directives())
 
 
 class _Remembered(msgspec.Struct, frozen=True):

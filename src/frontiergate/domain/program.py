@@ -17,7 +17,7 @@ from frontiergate.domain.country import UNIVERSE
 from frontiergate.domain.directive import Directive, Rule, Tag, rule
 from frontiergate.domain.evidence import Assurance, Kind
 from frontiergate.domain.facts import NO, YES, Facts, Reading, weigh
-from frontiergate.domain.literals import NAME_KINDS, Clause, Literal, clauses, countries, negation_free, truth_bit
+from frontiergate.domain.literals import NAME_KINDS, Clause, Literal, countries, truth_bit
 from frontiergate.domain.requirement import Count
 from frontiergate.domain.verdict import Truth
 
@@ -147,9 +147,7 @@ class Program:
     def _compile(self, directive: Directive, groups: Mapping[str, frozenset[str]]) -> Compiled:
         try:
             made = rule(directive)
-            numbered = tuple(
-                (self._number(clause, groups), clause) for clause in clauses(negation_free(made.require, presumed=directive.allow_presumed))
-            )
+            numbered = tuple((self._number(clause, groups), clause) for clause in demanded(made.require, directive.allow_presumed))
             start = -math.inf if directive.from_ is None else _posix(directive.from_)
             end = math.inf if directive.until is None else _posix(directive.until)
         except ValueError as error:
