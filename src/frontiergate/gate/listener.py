@@ -1,0 +1,349 @@
+"""The data listener: client connections, one exchange at a time on each (DESIGN 5, 7; RFC 9112).
+
+llhttp frames; this file keeps what it found in a `Request`, bounds and deadlines included, and runs exchanges in order.
+"""
+
+import asyncio
+import logging
+import socket
+import struct
+from collections import deque
+from typing import Final, cast
+
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from frontiergate.dialects.registry import DIALECTS
+from frontiergate.domain.reason import Reason
+from frontiergate.gate.exchange import Exchange
+from frontiergate.gate.gatekeeper import Gatekeeper
+from frontiergate.gate.refused import Refused
+from frontiergate.gate.request import Request
+from frontiergate.identity.address import client_address, unwrap
+from frontiergate.wire import http1
+
+_log = logging.getLogger(__name__)
+_PIPELINED: Final = 16  # requests that may wait behind the one that is being answered
+_SLOWEST_BODY: Final = 1024  # bytes/s that a body has to come at on average, after limits.body_timeout
+_FIELD_OVERHEAD: Final = 32  # what a field weighs besides its bytes, so that many empty ones are bounded too (RFC 9113 section 6.5.2)
+_LINGER: Final = 5.0  # seconds for a caller to take the last answer while what it still sends is thrown away
+_SMALL_BODY: Final = 1 << 16  # a refused request's body up to this size is read to its end, so that the connection lives on
+
+
+class Connections:
+    """All client connections of one worker, with a coarse clock; deadlines are looked after once a sweep, not by a timer each."""
+
+    SWEEP: Final = 0.25  # seconds; the grain of every deadline
+
+    def __init__(self, keeper: Gatekeeper) -> None:
+        self.keeper = keeper
+        self.open: set[ClientConnection] = set()
+        self.now = asyncio.get_running_loop().time()
+
+    def sweep(self) -> None:
+        """Move the clock on and tell the connections whose deadline has passed. Called every SWEEP seconds."""
+        self.now = now = asyncio.get_running_loop().time()
+        for connection in [connection for connection in self.open if connection.deadline < now]:
+            connection.deadline_passed()
+
+    def drain(self) -> None:
+        """Close what is idle now, and each other connection after its exchange."""
+        for connection in list(self.open):
+            connection.drain()
+
+
+class ClientConnection(asyncio.Protocol):
+    """One client connection."""
+
+    __slots__ = (
+        "_address",
+        "_body_began",
+        "_connections",
+        "_exchange",
+        "_head_complete",
+        "_head_size",
+        "_keeper",
+        "_known",
+        "_last",
+        "_limits",
+        "_parser",
+        "_peer",
+        "_pending",
+        "_received",
+        "_request",
+        "_transport",
+        "blocked",
+        "deadline",
+        "stream_idle",
+    )
+
+    def __init__(self, connections: Connections, source: str | None = None) -> None:
+        self._connections = connections
+        self._keeper = connections.keeper
+        ground = self._keeper.ground
+        self._limits = ground.config.limits
+        self._known = ground.fields.known
+        self.stream_idle: float = self._limits.stream_idle
+        self._transport: asyncio.Transport
+        self._parser = HttpRequestParser(self)
+        self._exchange: Exchange | None = None
+        self._pending: deque[Request] = deque()
+        self._request: Request | None = None  # the one that is being received
+        self._head_complete = False
+        self._last = False  # nothing that comes on this connection is read any more
+        self._received = 0  # bytes since the request began
+        self._head_size = 0
+        self._body_began = 0.0
+        self._peer = source  # from the PROXY protocol's header, else the socket's peer
+        self._address: str | None = None  # the client's, where no header can say otherwise
+        self.blocked = False
+        self.deadline = 0.0  # by the loop's clock
+
+    # -- asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self.set_deadline(self._limits.idle)
+        if len(self._connections.open) >= self._limits.connections:
+            # No answer: under a flood, writing one to each is what the flood is for.
+            self._transport.abort()
+            return
+        self._connections.open.add(self)
+        if self._peer is None:
+            peername = transport.get_extra_info("peername")
+            self._peer = peername[0] if isinstance(peername, tuple) else ""
+        trusted = self._keeper.ground.trusted
+        if self._peer and not trusted.contains(self._peer):
+            self._address = unwrap(self._peer)
+
+    def data_received(self, data: bytes) -> None:
+        if self._last:
+            return
+        self._received += len(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserCallbackError as error:
+            _log.error("fault in the listener", exc_info=error.__context__)
+            self._unreadable(Refused(Reason.GATE_FAULT, "The gate failed to read this request. It has been logged."))
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._unreadable(Refused(Reason.CALLER_REQUEST_MALFORMED, f"This is not a valid HTTP/1.1 request: {_plain(error)}."))
+        else:
+            if self._request is not None and not self._head_complete and self._received > self._limits.head:
+                self._unreadable(Refused(Reason.CALLER_HEAD_TOO_LARGE, f"The request's head is larger than {self._limits.head} bytes."))
+            elif self._pending:
+                self._transport.pause_reading()
+
+    def eof_received(self) -> None:
+        """A caller that closes its side is gone: the transport closes, `connection_lost` follows."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.open.discard(self)
+        self._last = True
+        self._pending.clear()
+        if self._exchange is not None:
+            self._exchange.client_gone()
+
+    def pause_writing(self) -> None:
+        self.blocked = True
+        self.set_deadline(self.stream_idle)
+        if self._exchange is not None:
+            self._exchange.client_blocked(True)
+
+    def resume_writing(self) -> None:
+        self.blocked = False
+        if self._exchange is not None:
+            self._exchange.client_blocked(False)
+
+    # -- llhttp
+
+    def on_message_begin(self) -> None:
+        self._request = Request()
+        self._head_complete = False
+        self._head_size = 0
+        if self._exchange is None:
+            self.set_deadline(self._limits.head_timeout)
+
+    def on_url(self, url: bytes) -> None:
+        assert self._request is not None
+        self._request.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        request = self._request
+        assert request is not None
+        if self._head_complete:  # a trailer: read past, never used
+            return
+        self._head_size += len(name) + len(value) + _FIELD_OVERHEAD
+        field = self._known.get(name)
+        if field is None:
+            field = self._keeper.ground.fields.classify(name)
+        if field.__class__ is bytes:
+            request.fields += (field, value)
+        elif field:
+            request.take_special(cast(int, field), name, value)
+
+    def on_headers_complete(self) -> None:
+        request = self._request
+        assert request is not None
+        self._head_complete = True
+        parser = self._parser
+        request.method = parser.get_method()
+        version = parser.get_http_version()
+        request.one_zero = version == "1.0"
+        request.close = not parser.should_keep_alive()
+        if self._head_size + len(request.target) > self._limits.head:
+            request.close = True
+            request.refuse(Reason.CALLER_HEAD_TOO_LARGE, f"The request's head is larger than {self._limits.head} bytes.")
+        request.end_head(self._keeper.ground, version)
+        if request.refused is None:
+            if request.expects and request.length != 0 and self._exchange is None:
+                self._transport.write(http1.CONTINUE)
+        elif parser.should_upgrade() or request.length is None or request.length > _SMALL_BODY or request.expects:
+            self._answer_early(request)
+        if self._exchange is None:
+            self._body_began = self._connections.now
+            self.set_deadline(self._limits.body_timeout)
+
+    def on_body(self, data: bytes) -> None:
+        request = self._request
+        if request is None or self._last:
+            return
+        request.take_body(data, self._limits.body)
+        if request.refused is not None and request.body_size > _SMALL_BODY:
+            self._answer_early(request)
+        elif self._exchange is None:
+            self.deadline = self._body_began + self._limits.body_timeout + request.body_size / _SLOWEST_BODY
+
+    def on_message_complete(self) -> None:
+        request = self._request
+        if request is None or self._last:
+            return
+        self._request = None
+        self._received = 0
+        request.complete = True
+        self._next(request)
+
+    # -- exchanges, in order
+
+    def _next(self, request: Request) -> None:
+        if self._exchange is None:
+            self._run(request)
+        elif len(self._pending) < _PIPELINED:
+            self._pending.append(request)
+        else:
+            self._last = True  # those that wait are answered; then the connection closes
+
+    def _run(self, request: Request) -> None:
+        self._exchange = exchange = Exchange(self, self._keeper, request)
+        try:
+            exchange.begin()
+        except Exception as error:  # noqa: BLE001 - the last line of defence: a defect refuses, it never forwards or hangs
+            exchange.fault(error)
+
+    def exchange_ended(self, exchange: Exchange, *, cut: bool) -> None:
+        """The exchange has had its outcome: go on with the next request, or close."""
+        self._exchange = None
+        self._keeper.sessions.discard(exchange)
+        if self._transport.is_closing():
+            return
+        if cut:
+            self._cut()
+        elif self.closing_after(exchange.request):
+            self._finish(exchange.request)
+        elif self._pending:
+            asyncio.get_running_loop().call_soon(self._go_on)
+        else:
+            self.set_deadline(self._limits.idle)
+
+    def _go_on(self) -> None:
+        if self._exchange is None and self._pending and not self._transport.is_closing():
+            self._run(self._pending.popleft())
+            if not self._pending:
+                self._transport.resume_reading()
+
+    def closing_after(self, request: Request) -> bool:
+        """Whether the connection closes after the answer to `request`."""
+        return request.close or not request.complete or self._keeper.draining or (self._last and not self._pending)
+
+    def _answer_early(self, request: Request) -> None:
+        """Answer a refused request without reading its body to the end; what still comes is thrown away."""
+        self._last = True
+        self._request = None
+        request.close = True
+        self._next_or_close(request)
+
+    def _unreadable(self, refused: Refused) -> None:
+        """What came cannot be framed: answer once, after what was asked before, and close."""
+        request = self._request or Request()
+        request.refused = refused
+        if request.dialect is None:
+            request.dialect = DIALECTS["openai"]
+        self._answer_early(request)
+
+    def _next_or_close(self, request: Request) -> None:
+        if self._exchange is None and not self._pending:
+            self._run(request)
+        elif len(self._pending) < _PIPELINED:
+            self._pending.append(request)
+
+    # -- what exchanges use
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def set_deadline(self, seconds: float) -> None:
+        """Something else must have happened `seconds` from now, give or take a sweep."""
+        self.deadline = self._connections.now + seconds
+
+    def address(self, request: Request) -> str:
+        """The client's address. Raises AddressError where a trusted proxy's header cannot be read."""
+        if self._address is not None:
+            return self._address
+        ground = self._keeper.ground
+        return client_address(self._peer or "", request.forwarding, ground.trusted, ground.config.clients.forwarded)
+
+    # -- ends
+
+    def deadline_passed(self) -> None:
+        """Called by the sweep."""
+        if self._exchange is not None:
+            self._exchange.deadline_passed()
+            if self._exchange is not None:  # it waits for somebody who has a deadline of his own
+                self.set_deadline(self._limits.head_timeout)
+        elif self._last or self._request is None:
+            self._transport.abort()
+        else:
+            self._unreadable(Refused(Reason.CALLER_TOO_SLOW, "The request did not come in time."))
+
+    def drain(self) -> None:
+        """The worker stops: an idle connection closes."""
+        if self._exchange is None and self._request is None and not self._pending:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """The worker's patience is over."""
+        if self._exchange is not None:
+            self._exchange.client_gone()
+        self._transport.abort()
+
+    def _finish(self, request: Request) -> None:
+        self._last = True
+        self._pending.clear()
+        if request.complete:
+            self._transport.close()
+        else:
+            # The caller is still sending. A close now would make its kernel throw the answer away (RFC 9112 section 9.6).
+            self.set_deadline(_LINGER)
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+
+    def _cut(self) -> None:
+        """Close so that nobody can take it for an orderly end: with a reset."""
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
+
+
+def _plain(error: Exception) -> str:
+    return str(error).replace("`", "") or type(error).__name__
+
+

@@ -1,0 +1,158 @@
+"""The supervisor: starts the workers and the control process, restarts a dead one, hands on signals (DESIGN 6).
+
+SIGTERM and SIGINT drain and stop. SIGHUP reads the configuration again: a good one is handed to every process as one snapshot, so
+that all of them, and those restarted later, run the same; a bad one changes nothing. It keeps to a few modules: it holds no state
+that a caller depends on, and its memory is paid once more for each gate.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+from frontiergate.config.load import load_config, parse_config, resolve_paths
+from frontiergate.config.schema import Config
+from frontiergate.errors import ConfigError
+from frontiergate.telemetry import logs
+
+_log = logging.getLogger(__name__)
+_WATCHED: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
+_BACKOFF: Final = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)  # seconds before the n-th restart in a row
+_STEADY: Final = 30.0  # seconds after which a process counts as having started well
+_GRACE: Final = 5.0  # seconds beyond limits.drain before SIGKILL
+
+
+class Child:
+    """One process that is kept running."""
+
+    def __init__(self, name: str, arguments: list[str]) -> None:
+        self.name = name
+        self.arguments = arguments
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started = 0.0
+        self.failures = 0
+        self.due = 0.0  # by the monotonic clock; when it is to be started
+
+
+class Supervisor:
+    """Runs until it is told to stop; `run` returns the exit status."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path or os.environ.get("FRONTIERGATE_CONFIG") or ""
+        self._text, self._config = self._read()
+        self._directory = Path(tempfile.mkdtemp(prefix="frontiergate-"))
+        self._snapshot = self._directory / "config.yaml"
+        # Its read end in each child: end of file there means that the supervisor is gone, however it died.
+        self._life_read, self._life_write = os.pipe()
+        metrics = self._directory / "metrics"
+        metrics.mkdir()
+        self._environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(metrics)}
+        common = ["--config", str(self._snapshot), "--source", self._path, "--supervised", str(self._life_read)]
+        self._children = [
+            Child(f"worker {number}", ["-m", "frontiergate.worker", *common, "--number", str(number)])
+            for number in range(self._config.workers)
+        ]
+        self._children.append(Child("control", ["-m", "frontiergate.control_worker", *common]))
+
+    def run(self) -> int:
+        """Blocks. Signals are taken one at a time by sigtimedwait, so no handler interrupts anything."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+        self._write_snapshot()
+        try:
+            while True:
+                self._start_due()
+                taken = signal.sigtimedwait(_WATCHED, self._patience())
+                if taken is None:
+                    continue
+                if taken.si_signo in {signal.SIGTERM, signal.SIGINT}:
+                    self._stop()
+                    return 0
+                if taken.si_signo == signal.SIGHUP:
+                    self._reload()
+                else:
+                    self._reap()
+        finally:
+            os.close(self._life_write)
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _read(self) -> tuple[str, Config]:
+        """The file's text, and what it says; read once, so that what is validated is what the processes get."""
+        load_config(self._path, os.environ)
+        text = Path(self._path).read_text("utf-8-sig")
+        return text, resolve_paths(parse_config(text, self._path), Path(self._path).absolute().parent)
+
+    def _write_snapshot(self) -> None:
+        temporary = self._snapshot.with_suffix(".new")
+        temporary.write_text(self._text, "utf-8")
+        temporary.replace(self._snapshot)
+
+    def _start_due(self) -> None:
+        now = time.monotonic()
+        for child in self._children:
+            if child.process is None and child.due <= now:
+                child.process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+                    [sys.executable, *child.arguments], env=self._environment, pass_fds=(self._life_read,), stdin=subprocess.DEVNULL
+                )
+                child.started = now
+
+    def _patience(self) -> float:
+        now = time.monotonic()
+        return max(0.0, min((child.due - now for child in self._children if child.process is None), default=3600.0))
+
+    def _reap(self) -> None:
+        for child in self._children:
+            if child.process is None or child.process.poll() is None:
+                continue
+            now = time.monotonic()
+            child.failures = 0 if now - child.started > _STEADY else child.failures + 1
+            delay = _BACKOFF[min(child.failures, len(_BACKOFF) - 1)]
+            _log.error("process died", extra={"process": child.name, "status": child.process.returncode, "restart_in_s": delay})
+            self._forget_metrics(child.process.pid)
+            child.process, child.due = None, now + delay
+
+    def _forget_metrics(self, pid: int) -> None:
+        """A dead process has no live sessions; its counters stay (prometheus-client, multiprocess mode)."""
+        for path in Path(self._environment["PROMETHEUS_MULTIPROC_DIR"]).glob(f"gauge_live*_{pid}.db"):
+            path.unlink(missing_ok=True)
+
+    def _reload(self) -> None:
+        try:
+            self._text, self._config = self._read()
+        except ConfigError as error:
+            _log.error("configuration refused; the one in force is kept", extra={"problems": error.problems})  # noqa: TRY400 - no trace wanted
+            self._signal(signal.SIGUSR1)
+            return
+        self._write_snapshot()
+        self._signal(signal.SIGHUP)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for child in self._children:
+            if child.process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    child.process.send_signal(number)
+
+    def _stop(self) -> None:
+        self._signal(signal.SIGTERM)
+        deadline = time.monotonic() + self._config.limits.drain + _GRACE
+        for child in self._children:
+            if child.process is None:
+                continue
+            try:
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _log.error("process did not stop in time; killed", extra={"process": child.name})
+                child.process.kill()
+                child.process.wait()
+
+
+def run(path: str | None) -> int:
+    """Serve the configuration at `path` until told to stop. Raises ConfigError if it cannot be used."""
+    logs.setup()
+    return Supervisor(path).run()

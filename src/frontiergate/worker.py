@@ -1,0 +1,336 @@
+"""A data worker: the composition root of the data plane, the only place that knows all its parts (DESIGN 7).
+
+Run by the supervisor as `python -m frontiergate.worker`. SIGTERM drains; SIGHUP takes the configuration's new snapshot.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import secrets
+import signal
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from frontiergate import __version__
+from frontiergate.config.load import parse_config, resolve_paths
+from frontiergate.config.schema import Address, Config, CountryGroup
+from frontiergate.domain.groups import resolve_groups
+from frontiergate.domain.policy import Policy, compile_policy
+from frontiergate.errors import ConfigError, DatabaseError, GateError, StoreUnavailable
+from frontiergate.gate.gatekeeper import Gatekeeper, Ground, prepare
+from frontiergate.gate.listener import ClientConnection, Connections
+from frontiergate.gate.preamble import Preamble
+from frontiergate.identity.caller import Callers
+from frontiergate.identity.geoip import Locator
+from frontiergate.store.feed import Feed, Replica
+from frontiergate.store.protocol import Entry, PolicyState
+from frontiergate.store.registry import open_store
+from frontiergate.telemetry import logs
+from frontiergate.telemetry.audit import AuditLog
+from frontiergate.telemetry.metrics import Metrics
+
+_log = logging.getLogger(__name__)
+_BACKLOG = 1024
+_HOUSEKEEPING = 5.0  # seconds between looks at files that may have been replaced
+_RETRY = 0.5  # seconds between attempts to reach the store at the start
+
+
+def read_snapshot(snapshot: str, source: str) -> Config:
+    """The configuration as the supervisor validated it; `source` is the operator's file, which relative paths belong to."""
+    return resolve_paths(parse_config(Path(snapshot).read_text("utf-8-sig"), source), Path(source).absolute().parent)
+
+
+class Worker:
+    """One process of the data plane."""
+
+    def __init__(self, config: Config, environ: Mapping[str, str], number: int) -> None:
+        self._environ = environ
+        self._number = number
+        self._config = config
+        self._name = f"{socket.gethostname()}/{number}"
+        self._digest = digest(config)
+        self._ground = prepare(config, environ)
+        self._groups = groups_of(config)
+        self._store = open_store(config.store)
+        self._metrics = Metrics()
+        self._audit = AuditLog(config.audit.path, f"{number}")
+        self._locator = Locator(config.geoip.country, config.geoip.anonymous, config.geoip.max_age)
+        self._callers = Callers(config.identity, self._store.key, pseudonym_key(config), time.time)
+        self._feed: Feed[Policy] = Feed(
+            self._store,
+            self._compile,
+            self._enforce,
+            Replica(
+                name=self._name,
+                instance=secrets.token_hex(8),
+                version=__version__,
+                config=lambda: self._digest,
+                live_sessions=lambda: len(self._keeper.sessions),
+            ),
+            lease=config.enforcement.lease,
+            saved=str(Path(config.audit.path) / f"policy-{number}.json"),
+            on_enforced=self._metrics.enforcement_seconds,
+        )
+        self._feed.policy = self._compile(PolicyState(0, (), ()), time.time())
+        monotonic = time.monotonic
+        self._keeper = Gatekeeper(
+            self._ground,
+            callers=self._callers,
+            locator=self._locator,
+            policy=lambda: self._feed.policy,
+            stale=lambda: self._feed.stale(monotonic()),
+            grants_of=self._store.grants_of,
+            metrics=self._metrics,
+            audit=self._audit,
+            worker=self._name,
+        )
+        self._connections: Connections
+        self._server: asyncio.Server
+        self._tasks: list[asyncio.Task[None]] = []
+        self._configure_metrics()
+
+    # -- policy
+
+    def _compile(self, state: PolicyState, at: float) -> Policy:
+        self._metrics.configure(directives=[stored.directive.id for stored in state.directives])
+        return compile_state(self._ground, self._groups, state, at)
+
+    def _enforce(self, policy: Policy, entries: Sequence[Entry] | None) -> int:
+        severed = self._keeper.sessions.enforce(self._keeper, entries)
+        self._metrics.policy_epoch(policy.epoch)
+        return severed
+
+    async def reload(self, config: Config) -> None:
+        """Take a new configuration. Raises ConfigError, DatabaseError or ValueError, and then nothing has changed."""
+        ground = prepare(config, self._environ)
+        groups = groups_of(config)
+        locator = Locator(config.geoip.country, config.geoip.anonymous, config.geoip.max_age)
+        old = self._ground
+        self._config, self._ground, self._groups, self._locator = config, ground, groups, locator
+        self._digest = digest(config)
+        self._keeper.ground = ground
+        self._keeper.locator = locator
+        await self._callers.reconfigure(config.identity)
+        self._configure_metrics()
+        self._feed.recompile()
+        for upstream in old.upstreams.values():
+            upstream.close()
+        _log.info("configuration taken", extra={"config": self._digest})
+
+    def _configure_metrics(self) -> None:
+        config = self._config
+        self._metrics.configure(
+            models=[model.id for model in config.models],
+            dialects=[dialect for model in config.models for dialect in model.dialects],
+            directives=[directive.id for directive in config.directives],
+            upstreams=config.upstreams,
+        )
+
+    # -- life
+
+    async def start(self) -> None:
+        """Listen and follow the store. Returns at once where the store is away: gated traffic is refused until it is there."""
+        self._connections = Connections(self._keeper)
+        self._metrics.start()
+        await self._callers.start()
+        self._server = await self._listen()
+        self._tasks = [asyncio.create_task(work) for work in (self._follow(), self._tick(), self._housekeep())]
+
+    async def failed(self) -> None:
+        """Returns, or raises, when one of the worker's own tasks has ended, which none does in good order."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    async def stop(self) -> None:
+        """Drain, and leave in good order."""
+        await self._drain()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._feed.stop()
+        await self._callers.stop()
+        await self._store.close()
+        for upstream in self._ground.upstreams.values():
+            upstream.close()
+        self._audit.close()
+        self._metrics.stop()
+
+    async def _listen(self) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        address = self._config.listen.data
+        context = server_tls(address)
+        if self._config.clients.forwarded == "proxy-protocol":
+            return await _bind(loop, lambda: Preamble(self._connections, context), address, None)
+        return await _bind(loop, lambda: ClientConnection(self._connections), address, context)
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._feed.start()
+                break
+            except StoreUnavailable as error:
+                _log.error("the store cannot be reached; gated traffic is refused", extra={"error": str(error)})  # noqa: TRY400
+                await asyncio.sleep(_RETRY)
+        self._enforce(self._feed.policy, None)
+        await self._feed.follow()
+
+    async def _tick(self) -> None:
+        """The worker's one timer: deadlines, instants, levels."""
+        while True:
+            await asyncio.sleep(Connections.SWEEP)
+            self._connections.sweep()
+            self._keeper.sessions.instant(self._keeper)
+            self._metrics.replica_lag(self._feed.lease.age(time.monotonic()))
+
+    async def _housekeep(self) -> None:
+        dropped = 0
+        while True:
+            for problem in self._locator.refresh():
+                _log.error("GeoIP database refused; the one in use is kept", extra={"problem": str(problem)})
+            age = self._locator.age(time.time())
+            if age is not None:
+                self._metrics.geoip_age(age)
+            self._metrics.audit_dropped(self._audit.dropped - dropped)
+            dropped = self._audit.dropped
+            await asyncio.sleep(_HOUSEKEEPING)
+
+    async def _drain(self) -> None:
+        """Take no more, let live exchanges end, cut those that do not in time."""
+        self._server.close()
+        self._keeper.draining = True
+        self._connections.drain()
+        until = time.monotonic() + self._config.limits.drain
+        while self._connections.open and time.monotonic() < until:
+            await asyncio.sleep(Connections.SWEEP / 5)
+            self._connections.sweep()
+        for connection in list(self._connections.open):
+            connection.abort()
+
+
+async def _bind(loop: asyncio.AbstractEventLoop, factory, address: Address, context: ssl.SSLContext | None) -> asyncio.Server:  # type: ignore[no-untyped-def]
+    if address.unix is not None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(address.unix)
+        return await loop.create_unix_server(factory, address.unix, ssl=context, backlog=_BACKLOG)
+    return await loop.create_server(factory, address.host, address.port, reuse_port=True, ssl=context, backlog=_BACKLOG)
+
+
+def server_tls(address: Address) -> ssl.SSLContext | None:
+    """TLS 1.2 and up for callers. Raises ConfigError where the files cannot be used."""
+    tls = address.tls
+    if tls is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(tls.certificate, tls.key)
+        if tls.client_ca is not None:
+            context.load_verify_locations(tls.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError([f"listen: tls: {error}; check the certificate, key and client_ca files"]) from error
+    return context
+
+
+def compile_state(ground: Ground, groups: Mapping[str, frozenset[str]], state: PolicyState, at: float) -> Policy:
+    """The policy of the configuration's directives and the store's together; the union applies (DESIGN 4.2)."""
+    return compile_policy(
+        ground.catalogue,
+        (*ground.config.directives, *(stored.directive for stored in state.directives)),
+        {pause.model: pause.reason for pause in state.pauses},
+        groups,
+        state.epoch,
+        at,
+    )
+
+
+def groups_of(config: Config) -> dict[str, frozenset[str]]:
+    """The country groups in force: those shipped, and those of the configuration over them."""
+    return resolve_groups(
+        {name: group.countries if isinstance(group, CountryGroup) else group for name, group in config.country_groups.items()}
+    )
+
+
+def digest(config: Config) -> str:
+    """A short digest of a configuration, to see whether replicas run the same."""
+    return hashlib.sha256(msgspec.json.encode(config, enc_hook=_plain)).hexdigest()[:12]
+
+
+def _plain(value: object) -> object:
+    return float(value) if isinstance(value, float) else int(value)  # type: ignore[call-overload]
+
+
+def pseudonym_key(config: Config) -> bytes:
+    """The key that pseudonyms in the audit log are made with: kept beside it, made at first use."""
+    path = Path(config.audit.path) / "pseudonym.key"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_bytes()
+    except OSError as error:
+        raise GateError(f"{path} cannot be written: {error.strerror}; create the folder, or change audit.path") from error
+    key = secrets.token_bytes(32)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key)
+    return key
+
+
+async def _serve(snapshot: str, source: str, number: int, supervised: int | None) -> None:
+    """Run a worker until a signal, or the supervisor's end, says to stop."""
+    loop = asyncio.get_running_loop()
+    worker = Worker(read_snapshot(snapshot, source), os.environ, number)
+    stopping = asyncio.Event()
+    reloads: set[asyncio.Task[None]] = set()  # the loop itself keeps no task alive
+
+    async def reload() -> None:
+        try:
+            await worker.reload(read_snapshot(snapshot, source))
+        except (GateError, ValueError, OSError) as error:
+            _log.error("configuration refused; the one in force is kept", extra={"problem": str(error)})  # noqa: TRY400 - no trace wanted
+
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C reaches the whole group; the supervisor says when
+    loop.add_signal_handler(signal.SIGHUP, lambda: reloads.add(loop.create_task(reload())))
+    loop.add_signal_handler(signal.SIGUSR1, lambda: None)  # a reload was refused: the control process counts it
+    if supervised is not None:
+        loop.add_reader(supervised, os._exit, 1)  # the supervisor is gone: a gate that nobody can reload must not go on
+    await worker.start()
+    failed, told = asyncio.create_task(worker.failed()), asyncio.create_task(stopping.wait())
+    await asyncio.wait({failed, told}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    await worker.stop()
+    await asyncio.gather(failed, return_exceptions=True) if told.done() else await failed
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m frontiergate.worker`; for the supervisor, not for people."""
+    parser = argparse.ArgumentParser(prog="frontiergate.worker")
+    parser.add_argument("--config", required=True, help="the supervisor's snapshot")
+    parser.add_argument("--source", required=True, help="the operator's file")
+    parser.add_argument("--number", type=int, default=0)
+    parser.add_argument("--supervised", type=int, help="a file descriptor that ends with the supervisor")
+    given = parser.parse_args(arguments)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the supervisor blocks what it waits for
+    logs.setup()
+
+    try:
+        uvloop.run(_serve(given.config, given.source, given.number, given.supervised))
+    except GateError as error:
+        _log.critical("cannot serve", extra={"problem": str(error)})
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
