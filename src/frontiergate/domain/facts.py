@@ -186,14 +186,15 @@ def _read_most_recent(pieces: Sequence[Evidence], whole: Reading) -> Reading:
     stated: list[int] = []
     newest = max((s for _, worth, s in dated if s is not None and worth > Assurance.PRESUMED), default=datetime.date.min)
     for level in _LEVELS:
-        sinces = [since for _, assurance, since in dated if assurance >= level]
+        sinces = [since for _, worth, since in dated if worth >= level]
         known = [since for since in sinces if since is not None]
-        # No displacement unless all evidence of this worth is dated: then `most_recent` is judged on all of it.
-        bound = max(known) if known and len(known) == len(sinces) else datetime.date.min
-        kept = [(bit, assurance, since) for bit, assurance, since in dated if since is None or since >= bound]
-        stated.append(_union(bit for bit, assurance, _ in kept if assurance > Assurance.PRESUMED))
+        # Nothing gives way unless all evidence of this worth is dated: `most_recent` is then judged on all of it.
+        decided = len(known) == len(sinces) > 0
+        bound = max(known) if decided else datetime.date.min
         # A later nationality on weak evidence hurts: one that may no longer be the most recent satisfies nothing.
-        hurt = newest if bound > datetime.date.min else bound
+        hurt = max(bound, newest) if decided else bound
+        kept = [(bit, worth, since) for bit, worth, since in dated if since is None or since >= bound]
+        stated.append(_union(bit for bit, worth, _ in kept if worth > Assurance.PRESUMED))
         strong.append(_union(bit for bit, worth, since in kept if worth >= level and (since is None or since >= hurt)))
     return Reading(tuple(strong), tuple(stated), whole.presumed, whole.incomplete)
 

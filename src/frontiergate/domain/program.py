@@ -17,7 +17,7 @@ from frontiergate.domain.country import UNIVERSE
 from frontiergate.domain.directive import Directive, Rule, Tag, rule
 from frontiergate.domain.evidence import Assurance, Kind
 from frontiergate.domain.facts import NO, YES, Facts, Reading, weigh
-from frontiergate.domain.literals import NAME_KINDS, Clause, Literal, countries, truth_bit
+from frontiergate.domain.literals import NAME_KINDS, Clause, Literal, countries, demanded, truth_bit
 from frontiergate.domain.requirement import Count
 from frontiergate.domain.verdict import Truth
 
