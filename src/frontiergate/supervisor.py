@@ -113,7 +113,7 @@ class Supervisor:
             now = time.monotonic()
             child.failures = 0 if now - child.started > _STEADY else child.failures + 1
             delay = _BACKOFF[min(child.failures, len(_BACKOFF) - 1)]
-            _log.error("process died", extra={"process": child.name, "status": child.process.returncode, "restart_in_s": delay})
+            _log.error("process died", extra={"who": child.name, "status": child.process.returncode, "restart_in_s": delay})
             self._forget_metrics(child.process.pid)
             child.process, child.due = None, now + delay
 
@@ -147,12 +147,12 @@ class Supervisor:
             try:
                 child.process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                _log.error("process did not stop in time; killed", extra={"process": child.name})
+                _log.error("process did not stop in time; killed", extra={"who": child.name})
                 child.process.kill()
                 child.process.wait()
 
 
 def run(path: str | None) -> int:
     """Serve the configuration at `path` until told to stop. Raises ConfigError if it cannot be used."""
-    logs.setup()
+    logs.set_up()
     return Supervisor(path).run()

@@ -183,6 +183,7 @@ class Worker:
                 _log.error("the store cannot be reached; gated traffic is refused", extra={"error": str(error)})  # noqa: TRY400
                 await asyncio.sleep(_RETRY)
         self._enforce(self._feed.policy, None)
+        _log.info("serving", extra={"who": f"worker {self._number}", "epoch": self._feed.epoch})
         await self._feed.follow()
 
     async def _tick(self) -> None:
@@ -309,8 +310,11 @@ async def _serve(snapshot: str, source: str, number: int, supervised: int | None
     failed, told = asyncio.create_task(worker.failed()), asyncio.create_task(stopping.wait())
     await asyncio.wait({failed, told}, return_when=asyncio.FIRST_COMPLETED)
     told.cancel()
+    if stopping.is_set():
+        failed.cancel()
     await worker.stop()
-    await asyncio.gather(failed, return_exceptions=True) if told.done() else await failed
+    if not failed.cancelled():
+        await failed  # a defect ended it: the supervisor starts another worker
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -322,7 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--supervised", type=int, help="a file descriptor that ends with the supervisor")
     given = parser.parse_args(arguments)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the supervisor blocks what it waits for
-    logs.setup()
+    logs.set_up()
 
     try:
         uvloop.run(_serve(given.config, given.source, given.number, given.supervised))

@@ -9,7 +9,7 @@ import msgspec
 
 from frontiergate.config.schema import Config
 from frontiergate.dialects.models import ModelError, read_models
-from frontiergate.dialects.registry import DIALECTS, Route, Routes, segment_name
+from frontiergate.dialects.registry import DIALECTS, Route, Routes
 from frontiergate.domain.catalogue import Catalogue, Model
 from frontiergate.domain.policy import Policy, decide
 from frontiergate.domain.reason import Reason
@@ -92,8 +92,7 @@ class Gatekeeper:
     def models(self, route: Route, body: bytes) -> list[Model]:
         """Every model that the request can reach. Raises Refused."""
         if route.model_segment is not None:
-            name = segment_name(route.model_segment)
-            names = [] if name is None else [name]
+            names = [route.model_segment.decode("utf-8", "replace")]  # matched exactly, so what is not UTF-8 matches nothing
         else:
             try:
                 names = read_models(route.operation, body)
@@ -102,7 +101,7 @@ class Gatekeeper:
         resolve = self.ground.catalogue.resolve
         dialect = route.dialect.name
         models = [resolve(dialect, name) for name in names]
-        if not models or None in models:
+        if None in models:
             raise Refused(
                 Reason.CALLER_MODEL_UNKNOWN,
                 "This gate serves no model of that name here; names are matched exactly. GET /v1/models lists those open to you.",

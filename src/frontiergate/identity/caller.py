@@ -182,6 +182,12 @@ class Callers:
         for caller in self._of(principal):
             caller.grants = None
 
+    def forget_all(self) -> None:
+        """What changed in the store is not known: keys end, and everybody's grants are asked for again."""
+        self._forget(caller for caller in self._all() if caller.kind == "key")
+        for caller in self._all():
+            caller.grants = None
+
     async def _establish(self, credential: bytes, at: float) -> Caller:
         if not apikey.is_api_key(credential):
             return await self._from_token(credential, at)
