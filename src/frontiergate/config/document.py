@@ -89,9 +89,7 @@ def read_document(text: str, source_name: str) -> Document:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError([f"{source_name}:{line}: the character U+{error.character:04X} may not be in YAML; remove it"]) from error
     except ValueError as error:  # PyYAML lets through what chr() and int() say of absurd escapes and versions
-        raise ConfigError(
-            [f"{source_name}: this cannot be read as YAML: {error}; look at escapes (\\…) and %YAML lines"]
-        ) from error
+        raise ConfigError([f"{source_name}: this cannot be read as YAML: {error}; look at escapes (\\…) and %YAML lines"]) from error
     return Document(value, builder.lines, builder.faults)
 
 

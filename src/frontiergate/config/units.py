@@ -31,7 +31,7 @@ class Duration(float):
     def text(self) -> str:
         """As people write it, in the largest unit that divides it."""
         unit = next((u for u in ("d", "h", "m", "s") if self >= _SECONDS[u] and self % _SECONDS[u] == 0), "ms")
-        return f"{self / _SECONDS[unit]:g}{unit}" if self else "0s"
+        return f"{self / _SECONDS[unit]:.12g}{unit}" if self else "0s"
 
 
 class Size(int):
