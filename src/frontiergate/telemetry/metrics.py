@@ -20,8 +20,9 @@ from frontiergate.domain.verdict import Outcome
 from frontiergate.telemetry.tally import OTHER, BatchedHistogram, Counts, Levels, Observations
 
 FLUSH = 0.25
+_NONE = "none"  # there is none to name: a request that was refused before it had a model
 _VERDICTS = frozenset(outcome.name.lower() for outcome in Outcome)
-_REASONS = frozenset({"none", *(reason.value for reason in Reason)})
+_REASONS = frozenset({_NONE, *(reason.value for reason in Reason)})
 
 # Around 1.5 µs for a memoised decision, up to what a body of many models may cost.
 _DECISION = (1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
@@ -33,12 +34,12 @@ _FIRST_BYTE = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.
 
 
 class Metrics:
-    """One process's metrics. `configure` says which names are configured; before that, all are `other`."""
+    """One process's metrics. `configure` says which names are configured; any other counts as `other`."""
 
     def __init__(self, registry: prometheus.CollectorRegistry | None = None) -> None:
         self._registry = registry = registry or prometheus.CollectorRegistry()
-        self._models: set[str] = set()
-        self._dialects: set[str] = set()
+        self._models: set[str] = {_NONE}
+        self._dialects: set[str] = {_NONE}
         self._directives: set[str] = set()
         self._upstreams: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -117,7 +118,7 @@ class Metrics:
         self._upstreams.update(upstreams)
 
     def request(self, model: str, dialect: str, verdict: str, reason: str | None) -> None:
-        self._requests.add((model, dialect, verdict, reason or "none"))
+        self._requests.add((model, dialect, verdict, reason or _NONE))
 
     def severed(self, model: str, reason: str) -> None:
         self._severed.add((model, reason))

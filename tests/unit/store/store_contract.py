@@ -235,8 +235,8 @@ class StoreContract:
 
     def test_a_principals_grants_are_those_active_or_suspended(self, connect: Connect) -> None:
         async def story(store: Store) -> None:
-            for id in ("a", "b", "c"):
-                await append(store, GrantIssued(grant(id)))
+            for name in ("a", "b", "c"):
+                await append(store, GrantIssued(grant(name)))
             await append(store, GrantIssued(grant("d", "https://idp.example|alice|x")))
             await append(store, GrantChanged("b", "suspended", "https://idp.example|alice"))
             await append(store, GrantChanged("c", "revoked", "https://idp.example|alice"))

@@ -31,6 +31,7 @@ class Bench:
         self.enforced: list[tuple[Policy, list[int] | None]] = []
         self.delays: list[float] = []
         self.sessions_hit = 0
+        self.told: Callable[[], object] = lambda: None
         self.unreadable: Exception | None = None
         self.open()
 
@@ -56,12 +57,16 @@ class Bench:
 
     def enforce(self, policy: Policy, entries: Sequence[Entry] | None) -> int:
         self.enforced.append((policy, None if entries is None else [entry.epoch for entry in entries]))
+        self.told()
         return self.sessions_hit
 
-    def put(self, name: str, **kinds: str) -> None:
+    def remove(self) -> None:
         for suffix in ("", "-wal", "-shm"):
             pathlib.Path(self.path + suffix).unlink(missing_ok=True)
-        shutil.copy(name, self.path)
+
+    def put(self, other: str) -> None:
+        self.remove()
+        shutil.copy(other, self.path)
 
 
 Story = Callable[[Bench], Awaitable[None]]
@@ -148,11 +153,14 @@ def test_a_heartbeat_is_sent_every_second_not_at_every_poll(bench: Bench) -> Non
 def test_following_picks_up_a_change_and_stops_in_good_order(bench: Bench) -> None:
     async def story(bench: Bench) -> None:
         await bench.feed.start()
+        enforced = asyncio.Event()
+        bench.told = enforced.set
         following = asyncio.create_task(bench.feed.follow())
         await append(bench.store, DirectiveAdded(directive("a")))
         async with asyncio.timeout(5):
-            while not await bench.store.replicas() or bench.feed.epoch < 1:
-                await asyncio.sleep(0.005)
+            await enforced.wait()
+            while not await bench.store.replicas():
+                await bench.store.changed()
             await bench.feed.stop()
             await following
         assert await bench.store.replicas() == ()
@@ -250,8 +258,8 @@ def test_a_backup_that_was_written_to_before_anyone_looked_is_recognised(bench: 
         await append(bench.store, DirectiveAdded(directive("b")))
         await bench.feed.start()
         bench.put(backup)
-        for id in ("c", "d", "e"):
-            await append(bench.store, DirectiveAdded(directive(id)))
+        for name in ("c", "d", "e"):
+            await append(bench.store, DirectiveAdded(directive(name)))
         await bench.feed.poll()
         assert bench.feed.stale(bench.ticks)
         assert "history was replaced" in (bench.feed.lease.problem or "")
@@ -266,8 +274,8 @@ def test_another_store_in_its_place_is_refused(bench: Bench, tmp_path: pathlib.P
         await bench.feed.start()
         (tmp_path / "elsewhere").mkdir()
         other = Bench(tmp_path / "elsewhere")
-        for id in ("x", "y"):
-            await append(other.store, DirectiveAdded(directive(id)))
+        for name in ("x", "y"):
+            await append(other.store, DirectiveAdded(directive(name)))
         await other.store.close()
         bench.put(other.path)
         await bench.feed.poll()
@@ -280,11 +288,11 @@ def test_another_store_in_its_place_is_refused(bench: Bench, tmp_path: pathlib.P
 @pytest.mark.parametrize("kept_from", [3, 4, 6])
 def test_a_log_trimmed_past_a_sleeping_replica_is_loaded_whole(bench: Bench, kept_from: int) -> None:
     async def story(bench: Bench) -> None:
-        for id in ("a", "b"):
-            await append(bench.store, DirectiveAdded(directive(id)))
+        for name in ("a", "b"):
+            await append(bench.store, DirectiveAdded(directive(name)))
         await bench.feed.start()
-        for id in ("c", "d", "e", "f"):
-            await append(bench.store, DirectiveAdded(directive(id)))
+        for name in ("c", "d", "e", "f"):
+            await append(bench.store, DirectiveAdded(directive(name)))
         connection = sqlite3.connect(bench.path)
         connection.execute("DROP TRIGGER log_is_not_cut")
         connection.execute("DELETE FROM log WHERE epoch < ?", (kept_from,))
@@ -305,8 +313,8 @@ def test_a_replica_far_behind_loads_whole(bench: Bench, monkeypatch: pytest.Monk
 
     async def story(bench: Bench) -> None:
         await bench.feed.start()
-        for id in ("a", "b", "c"):
-            await append(bench.store, DirectiveAdded(directive(id)))
+        for name in ("a", "b", "c"):
+            await append(bench.store, DirectiveAdded(directive(name)))
         await bench.feed.poll()
         assert bench.enforced == [((3, ("a", "b", "c")), None)]
 
@@ -319,8 +327,8 @@ def test_many_entries_are_read_in_pages(bench: Bench, monkeypatch: pytest.Monkey
     async def story(bench: Bench) -> None:
         await append(bench.store, DirectiveAdded(directive("a")))
         await bench.feed.start()
-        for id in ("b", "c", "d", "e"):
-            await append(bench.store, DirectiveAdded(directive(id)))
+        for name in ("b", "c", "d", "e"):
+            await append(bench.store, DirectiveAdded(directive(name)))
         await bench.feed.poll()
         assert bench.enforced == [((5, ("a", "b", "c", "d", "e")), [2, 3, 4, 5])]
 
@@ -382,8 +390,7 @@ def test_a_restart_takes_an_older_store_as_it_is_and_says_so(keeping: Bench, cap
         await append(bench.store, DirectiveAdded(directive("a")))
         await bench.feed.start()
         await bench.store.close()
-        for suffix in ("", "-wal", "-shm"):
-            pathlib.Path(bench.path + suffix).unlink(missing_ok=True)
+        bench.remove()
         bench.open()
         await bench.feed.start()
         assert bench.feed.policy == (0, ())
