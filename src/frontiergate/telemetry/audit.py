@@ -1,6 +1,6 @@
 """The audit log: JSON lines, written by a thread, one file for each worker and UTC day (P5).
 
-`write` appends to a queue in memory (0.2 µs) and the thread writes every 50 ms: a kill -9 of this process loses at most that.
+`write` appends to a queue in memory (0.3 µs) and the thread writes every 50 ms: a kill -9 of this process loses at most that.
 `durable` gives a future that is done when its record is on disk; one fsync serves all that wait.
 
 What cannot be written (disk full) is kept, up to a bound, and tried again; beyond it records are counted as dropped. `healthy`

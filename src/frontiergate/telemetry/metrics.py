@@ -3,7 +3,7 @@
 Several processes write one set: the supervisor sets PROMETHEUS_MULTIPROC_DIR before anything imports prometheus_client, each
 process writes memory-mapped files there, and whoever answers /metrics adds them up.
 
-Such a write costs 2.3 µs (a histogram's 3.2 µs), 9 µs for one request. So requests are counted in plain ints (0.2 µs) and written
+Such a write costs 2.3 µs (a histogram's 3.2 µs), 9 µs for one request. So requests are counted in plain ints (0.3 µs) and written
 every FLUSH seconds, when the process ends in good order, and before this process answers a scrape: a scrape is at most FLUSH
 behind the other processes, a kill -9 loses at most the last FLUSH of counts. The audit log, not this, is the record.
 """
