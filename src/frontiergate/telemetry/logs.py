@@ -53,7 +53,7 @@ class PlainLines(logging.Formatter):
         return redact(line)
 
 
-def setup(level: str = "INFO", stream: TextIO | None = None) -> None:
+def set_up(level: str = "INFO", stream: TextIO | None = None) -> None:
     """Send every logger's records of `level` and above to `stream` (stderr); replaces what was set up before."""
     stream = stream or sys.stderr
     handler = logging.StreamHandler(stream)

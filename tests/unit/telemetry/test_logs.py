@@ -27,7 +27,7 @@ def _restore_logging() -> Iterator[None]:
 
 
 def logged(stream: io.StringIO, level: str, message: str, *arguments: object, **more: object) -> str:
-    logs.setup(level, stream)
+    logs.set_up(level, stream)
     logging.getLogger("frontiergate.test").warning(message, *arguments, **more)
     return stream.getvalue()
 
