@@ -79,8 +79,9 @@ class _Search:
         if self._parts > _MOST_PARTS:
             raise jsonbody.JsonError("it has too many elements in places that may name models")
         kind = jsonbody.kind(value)
-        if kind == '"' and where.names:
-            self._add(jsonbody.string(value), field)
+        name = jsonbody.string(value) if where.names else None
+        if name is not None:
+            self._add(name, field)
         elif kind == "[" and where.each is not None:
             for index, element in enumerate(jsonbody.elements(value)):
                 self.look(element, where.each, f"{field}[{index}]", only)
@@ -107,12 +108,10 @@ class _Search:
 
 
 def _required_name(value: Raw, field: str) -> str:
-    kind = jsonbody.kind(value)
-    if kind == '"':
-        name = jsonbody.string(value)
-        if name:
-            return name
-    if kind in '"n':
+    name = jsonbody.string(value)
+    if name:
+        return name
+    if name == "" or jsonbody.kind(value) == "n":
         raise ModelError(Reason.CALLER_MODEL_MISSING, f"`{field}` is empty: name the model there, as a string")
     raise _ambiguous(f"`{field}` is not a string: name one model there, as a string")
 

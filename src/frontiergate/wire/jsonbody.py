@@ -89,9 +89,12 @@ def elements(array: Raw) -> list[Raw]:
         raise JsonError(_TOO_DEEP) from error
 
 
-def string(value: Raw) -> str:
-    """The text of `value`, a value that `kind` calls `"`."""
-    return _STRING.decode(value)
+def string(value: Raw) -> str | None:
+    """The text of `value`, or None where it is no string."""
+    try:
+        return _STRING.decode(value)
+    except msgspec.ValidationError:
+        return None
 
 
 def kind(value: Raw) -> str:

@@ -54,6 +54,13 @@ def test_the_first_boundary_of_a_chunk_ends_the_event_under_way(stream: bytes, c
         assert stream[later[0] : len(before) + found] in (b"", b"\n")
 
 
+@given(STREAMS)
+def test_the_last_boundary_leaves_no_whole_event_behind(stream: bytes) -> None:
+    whole = sse.last_boundary(stream)
+    assert whole in boundaries(stream)
+    assert all(not stream[whole:end].strip(b"\r\n") for end in boundaries(stream) if end > whole)
+
+
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r", b"\r\n\n", b"\n\r\n", b"\r\r\n", b"\n\r"])
 def test_a_blank_line_ends_an_event_in_every_spelling(end: bytes) -> None:
     assert sse.at_event_boundary(sse.tail(b"", b"data: x" + end))
