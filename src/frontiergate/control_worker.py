@@ -41,6 +41,7 @@ class ControlProcess:
         self._ssl = None if self._listening_on.tls is None else _server_context(self._listening_on.tls)
         self._store_url = setup.config.store
         self._metrics = Metrics()
+        self.listening = asyncio.Event()
         self.plane = Plane(setup, open_store(self._store_url), self._metrics, clock=time.time)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -50,6 +51,7 @@ class ControlProcess:
         try:
             await runner.setup()
             await _site(runner, self._listening_on, self._ssl).start()
+            self.listening.set()
             log.info("control plane serves", extra={"addresses": [str(address) for address in runner.addresses]})
             await stop.wait()
         finally:
@@ -91,6 +93,7 @@ class ControlProcess:
                 await asyncio.sleep(self._retry)
             else:
                 self.plane.trouble = None
+                log.info("the store is open")
                 return
 
 

@@ -51,7 +51,7 @@ def build_app(plane: Plane) -> web.Application:
     for method, path, role, handler in ROUTES:
         app.router.add_route(method, path, _guarded(plane, role, handler))
     for path, public in PUBLIC:
-        app.router.add_route("GET", path, _open(plane, public))
+        app.router.add_get(path, _open(plane, public))  # HEAD too: load balancers ask so
     return app
 
 

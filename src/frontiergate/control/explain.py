@@ -123,8 +123,8 @@ def _whereabouts(plane: Plane, question: Question, notes: list[str]) -> tuple[Ev
         raise invalid([FieldError("address", "give either an address, or location and network")])
     try:
         address = unwrap(question.address)
-    except AddressError as error:
-        raise invalid([FieldError("address", str(error))]) from None
+    except AddressError:
+        raise invalid([FieldError("address", f"{question.address!r} is not an IP address")]) from None
     setup = plane.setup
     if setup.locator_trouble:
         notes.append(f"the address cannot be located: {setup.locator_trouble}")
