@@ -155,7 +155,7 @@ def test_each_model_that_the_request_can_reach_is_named(operation: str, members:
         (MESSAGES, b'{"model":"m","models":["a"]}', "`models`"),
         (MESSAGES, b'{"model":"m","thread":{"type":"create"}}', "`thread`"),
     ],
-    ids=repr,
+    ids=lambda part: part.name if isinstance(part, Operation) else repr(part),
 )
 def test_what_may_name_a_model_in_a_way_that_the_gate_does_not_know_is_refused(operation: Operation, text: bytes, field: str) -> None:
     error = refused(operation, text)
