@@ -1,0 +1,65 @@
+# Two commands do all the set-up: `make demo` and `make test`. Each creates what it needs in .venv, from pinned versions.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# Tests: one process a core, unless told otherwise.
+JOBS ?= $(shell nproc)
+
+.PHONY: demo run test check coverage bench generate lock clean
+.DEFAULT_GOAL := test
+
+# A Debian without python3-venv cannot make a virtual environment: root gets the package, anyone else its name.
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq python3-venv; \
+	  else echo "The package python3-venv is needed: ask for it to be installed (apt-get install python3-venv)." >&2; exit 1; fi; }
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): $(VENV)/bin/pip requirements-dev.lock pyproject.toml
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# The main job on embedded defaults, told as a story; ends with "N of N steps as expected" and that exit status.
+demo: $(INSTALLED)
+	@$(BIN)/python -m deploy.demo.story
+
+# The same set-up, left running, with the commands to try.
+run: $(INSTALLED)
+	@$(BIN)/python -m deploy.demo.run
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+coverage: $(INSTALLED)
+	rm -f .coverage .coverage.*
+	$(BIN)/python -m coverage run -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+	$(BIN)/coverage report --include='src/frontiergate/domain/*' --fail-under=100
+
+bench: $(INSTALLED)
+	$(BIN)/python -m bench.enforcement
+
+# Files that are made from code; a test holds them to it.
+generate: $(INSTALLED)
+	$(BIN)/python -m frontiergate.config.reference config/frontiergate.schema.json docs/reference/config.md
+	$(BIN)/python -m frontiergate.cli.reference docs/reference/cli.md
+
+# After a change of dependencies in pyproject.toml.
+lock: $(INSTALLED)
+	$(BIN)/pip install -q pip-tools
+	$(BIN)/pip-compile -q --strip-extras --no-emit-index-url --no-emit-options --generate-hashes --no-header --annotation-style=line -o requirements.lock pyproject.toml
+	$(BIN)/pip-compile -q --extra dev --strip-extras --no-emit-index-url --no-emit-options --generate-hashes --allow-unsafe --no-header --annotation-style=line -o requirements-dev.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
