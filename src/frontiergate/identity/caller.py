@@ -230,20 +230,19 @@ class Callers:
     def _remember(self, credential: bytes, caller: Caller) -> None:
         self._discard(credential)  # the same credential, expired
         while len(self._known) >= self._identity.token_cache:
-            evicted = self._discard(next(iter(self._known)))
-            if evicted is not None:
-                self._evicted.add(evicted)
+            oldest = next(iter(self._known))
+            self._evicted.add(self._known[oldest])
+            self._discard(oldest)
         self._known[credential] = caller
         self._of_principal.setdefault(caller.principal, set()).add(credential)
 
-    def _discard(self, credential: bytes) -> Caller | None:
+    def _discard(self, credential: bytes) -> None:
         caller = self._known.pop(credential, None)
         if caller is not None:
             credentials = self._of_principal[caller.principal]
             credentials.discard(credential)
             if not credentials:
                 del self._of_principal[caller.principal]
-        return caller
 
     def _all(self) -> list[Caller]:
         return [*self._known.values(), *self._evicted]

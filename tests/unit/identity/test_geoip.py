@@ -21,6 +21,11 @@ def locator(country: str | None, anonymous: str | None = None, at: float = NOW, 
     return Locator(country, anonymous, max_age, lambda: at)
 
 
+def empty(path: Path) -> str:
+    path.write_bytes(b"")
+    return str(path)
+
+
 @pytest.mark.parametrize("schema", [mmdb.country, mmdb.city, mmdb.flat])
 def test_each_schema_gives_the_country(schema: Callable[..., str], tmp_path: Path) -> None:
     found = locator(schema(tmp_path / "db.mmdb", PLACES, NOW - DAY)).locate("8.8.8.8")
@@ -148,9 +153,9 @@ def test_without_databases_nothing_is_known() -> None:
         (mmdb.truncated, "not a whole MaxMind database"),
         (mmdb.wrong_type, "has no country records"),
         (lambda path: mmdb.anonymous(path, {"8.8.8.8/32": ()}), "has no country records"),
-        (lambda path: str(path), "cannot be read"),
+        (str, "cannot be read"),
         (lambda path: str(path.parent), "cannot be read"),
-        (lambda path: (path.write_bytes(b"") and str(path)) or str(path), "not a whole"),
+        (empty, "not a whole MaxMind database"),
     ],
 )
 def test_a_file_that_is_no_country_database_is_refused_at_the_start(make: Callable[[Path], str], complaint: str, tmp_path: Path) -> None:
