@@ -1,10 +1,9 @@
 """Bodies: strict, typed JSON in; JSON out, with entity tags (RFC 9110 section 8.8.3)."""
 
 import difflib
-import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from aiohttp import web
@@ -12,6 +11,7 @@ from aiohttp import web
 from frontiergate.config.load import spelled
 from frontiergate.config.shape import problems_of
 from frontiergate.control.problems import FieldError, Problem, invalid
+from frontiergate.identity.strictjson import parse_object
 
 T = TypeVar("T")
 MAX_BODY = 1 << 20
@@ -31,21 +31,12 @@ async def read(request: web.Request, shape: type[T]) -> T:
 
 
 def _json(raw: bytes) -> object:
-    """One strict JSON document (RFC 8259). A name that is there twice is refused: what was reviewed and what takes effect could differ."""
+    """One strict JSON object. A name that is there twice is refused: what was reviewed and what takes effect could differ."""
     try:
-        msgspec.json.decode(raw)  # stricter than the standard library: UTF-8 only, no NaN, no lone surrogates
-        return json.loads(raw, object_pairs_hook=_unique)
+        msgspec.json.decode(raw)  # what the standard library lets pass and nobody can store: lone surrogates
+        return parse_object(raw)
     except (ValueError, RecursionError) as error:
-        raise Problem("unreadable", f"the body is not one JSON document: {error}") from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in members:
-            raise ValueError(f"the name {name!r} is there twice in one object")
-        members[name] = value
-    return members
+        raise Problem("unreadable", f"the body is not one JSON object: {error}") from None
 
 
 def reply(document: object, *, status: int = 200, etag: int | None = None, location: str | None = None) -> web.Response:

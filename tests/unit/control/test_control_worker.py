@@ -204,6 +204,32 @@ def test_it_listens_on_a_unix_socket(tmp_path: Path) -> None:
     serve_once(file, ask)
 
 
+def test_a_reload_takes_a_good_configuration_and_keeps_the_old_one_else(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    port = free_port()
+    file = write(tmp_path, port)
+
+    def use(process: ControlProcess) -> None:
+        before = process.plane.setup
+        file.write_text("models: 5")
+        assert process.reload() is False
+        assert process.plane.setup is before
+        write(tmp_path, port + 1, text=CONFIG.replace("acme/small", "acme/tiny"))
+        file.write_text(file.read_text().replace("gate.db", "other.db"))
+        assert process.reload() is True
+        assert "acme/tiny" in process.plane.setup.catalogue.models
+        assert get(port, "/healthz")[0] == 200
+
+    serve_once(file, use)
+
+
+def test_a_name_for_two_models_is_refused_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    file = write(tmp_path, free_port(), text=CONFIG.replace("id: acme/small", "id: acme/frontier-5"))
+    with pytest.raises(ConfigError, match="is listed twice"):
+        ControlProcess(lambda: load_config(str(file), {}), ENVIRON)
+
+
 class TestTls:
     @pytest.fixture
     def certificate(self, tmp_path: Path) -> tuple[Path, Path]:
