@@ -24,7 +24,7 @@ from frontiergate.identity.claims import evidence_of
 from frontiergate.identity.geoip import Whereabouts
 from frontiergate.identity.jwks import KeySet
 
-COSTLY_CHECKS_PER_SECOND: Final = 10_000  # signatures and key look-ups; at about 60 µs each, half of a worker's loop
+COSTLY_CHECKS_PER_SECOND: Final = 5_000  # new tokens and key look-ups; at about 100 µs each, half of a worker's loop
 _REFUSALS_KEPT: Final = 16_384
 _REFUSED_FOR: Final = 5.0  # seconds that a bad credential is refused without another look
 _WHEREABOUTS_KEPT: Final = 8  # per caller
