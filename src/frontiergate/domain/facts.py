@@ -111,7 +111,7 @@ def establish(evidence: Iterable[Evidence], at: float) -> Facts:
 
     anonymised = any(piece.readable and piece.value != "ordinary" for piece in by_kind.get(Kind.NETWORK, ()))
     if Kind.LOCATION in by_kind and Kind.NATIONALITY not in by_kind and not anonymised:
-        presumptions = [_presume(piece) for piece in by_kind[Kind.LOCATION] if piece.readable]
+        presumptions = [_presume(piece) for piece in by_kind[Kind.LOCATION] if piece.readable and piece.held == "current"]
         by_kind[Kind.NATIONALITY] = presumptions
         live = (*live, *presumptions)
 

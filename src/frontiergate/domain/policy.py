@@ -156,7 +156,7 @@ def _violation(compiled: Compiled, model: str, truth: Truth, facts: Facts, progr
             outcome = Outcome.QUEUE
         case "withdraw":
             outcome = Outcome.WITHDRAWN
-        case "refuse":
+        case _:
             outcome = Outcome.REFUSE
     findings = _findings(compiled, outcome, facts, program)
     reason = Reason.VETTING_REQUIRED if outcome is Outcome.QUEUE else findings[0].reason

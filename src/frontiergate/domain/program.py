@@ -16,7 +16,7 @@ from frontiergate.domain.catalogue import Catalogue, Model
 from frontiergate.domain.country import UNIVERSE
 from frontiergate.domain.directive import Directive, Rule, Tag, rule
 from frontiergate.domain.evidence import Assurance, Kind
-from frontiergate.domain.facts import NO, YES, Facts, Reading, weigh
+from frontiergate.domain.facts import Facts, Reading, weigh
 from frontiergate.domain.literals import NAME_KINDS, Clause, Literal, countries, demanded, truth_bit
 from frontiergate.domain.requirement import Count
 from frontiergate.domain.verdict import Truth
@@ -112,8 +112,6 @@ class Slot:
         return judge(reading, self.level, literal.universal, admitted, presumed=self.presumed)
 
     def _universe(self) -> int:
-        if self.kind is Kind.US_PERSON:
-            return YES | NO
         return (2 << len(self._names)) - 1 if self.kind in NAME_KINDS else UNIVERSE
 
     def _read(self, facts: Facts) -> Reading:
