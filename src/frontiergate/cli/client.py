@@ -34,7 +34,7 @@ class Client:
     """Talks to the control listener at FRONTIERGATE_URL with FRONTIERGATE_TOKEN; a token never stands on the command line."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        self.url = environ.get("FRONTIERGATE_URL", DEFAULT_URL).rstrip("/")
+        self.url = environ.get("FRONTIERGATE_URL", DEFAULT_URL)
         self._token = environ.get("FRONTIERGATE_TOKEN", "").strip()
         parts = urlsplit(self.url)
         try:
@@ -45,7 +45,7 @@ class Client:
             raise self._bad_url()
         if not (self._token.isascii() and self._token.isprintable()):
             raise CommandError("FRONTIERGATE_TOKEN has characters that a token cannot have: set it again", code=2)
-        self._tls, self._host, self._base = parts.scheme == "https", parts.hostname, parts.path
+        self._tls, self._host, self._base = parts.scheme == "https", parts.hostname, parts.path.rstrip("/")
 
     def get(self, path: str, query: Mapping[str, str] | None = None, *, wait: float = 0.0) -> Answer:
         """GET; `wait` is how long the gate was asked to wait."""

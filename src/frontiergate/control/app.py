@@ -84,7 +84,8 @@ async def _problems(request: web.Request, handler: Callable[[web.Request], Await
     except Problem as problem:
         return answer(problem)
     except StoreUnavailable as error:
-        detail = f"nothing was changed: the store cannot be reached ({error}); try again when /readyz says ready"
+        done = "" if request.method in ("GET", "HEAD") else "nothing was changed: "
+        detail = f"{done}the store cannot be reached ({error}); try again when /readyz says ready"
         return answer(Problem("store-unavailable", detail, headers={"Retry-After": "1"}))
     except NotFound as error:
         return answer(Problem("not-found", str(error)))
