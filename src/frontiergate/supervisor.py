@@ -126,7 +126,7 @@ class Supervisor:
         try:
             self._text, self._config = self._read()
         except ConfigError as error:
-            _log.error("configuration refused; the one in force is kept", extra={"problems": error.problems})  # noqa: TRY400 - no trace wanted
+            _log.error("configuration refused; the one in force is kept", extra={"problems": error.problems})
             self._signal(signal.SIGUSR1)
             return
         self._write_snapshot()

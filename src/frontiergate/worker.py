@@ -26,7 +26,7 @@ from frontiergate.config.load import parse_config, resolve_paths
 from frontiergate.config.schema import Address, Config, CountryGroup
 from frontiergate.domain.groups import resolve_groups
 from frontiergate.domain.policy import Policy, compile_policy
-from frontiergate.errors import ConfigError, DatabaseError, GateError, StoreUnavailable
+from frontiergate.errors import ConfigError, GateError, StoreUnavailable
 from frontiergate.gate.gatekeeper import Gatekeeper, Ground, prepare
 from frontiergate.gate.listener import ClientConnection, Connections
 from frontiergate.gate.preamble import Preamble
@@ -180,7 +180,7 @@ class Worker:
                 await self._feed.start()
                 break
             except StoreUnavailable as error:
-                _log.error("the store cannot be reached; gated traffic is refused", extra={"error": str(error)})  # noqa: TRY400
+                _log.error("the store cannot be reached; gated traffic is refused", extra={"error": str(error)})
                 await asyncio.sleep(_RETRY)
         self._enforce(self._feed.policy, None)
         _log.info("serving", extra={"who": f"worker {self._number}", "epoch": self._feed.epoch})
@@ -298,7 +298,7 @@ async def _serve(snapshot: str, source: str, number: int, supervised: int | None
         try:
             await worker.reload(read_snapshot(snapshot, source))
         except (GateError, ValueError, OSError) as error:
-            _log.error("configuration refused; the one in force is kept", extra={"problem": str(error)})  # noqa: TRY400 - no trace wanted
+            _log.error("configuration refused; the one in force is kept", extra={"problem": str(error)})
 
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C reaches the whole group; the supervisor says when

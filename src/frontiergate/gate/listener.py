@@ -345,5 +345,3 @@ class ClientConnection(asyncio.Protocol):
 
 def _plain(error: Exception) -> str:
     return str(error).replace("`", "") or type(error).__name__
-
-

@@ -32,9 +32,9 @@ class Request:
 
     __slots__ = (
         "_content_type",
-        "_hosts",
         "_credential_fields",
         "_encoding",
+        "_hosts",
         "_marks",
         "body",
         "body_size",
@@ -89,7 +89,8 @@ class Request:
         elif role == FORWARDING:
             self.forwarding.append((name.lower(), value))
         elif role == CONTENT_ENCODING:
-            self._encoding = value
+            # Lines of one name are one list (RFC 9110 section 5.3): a last `identity` must not hide a `gzip` before it.
+            self._encoding = value if self._encoding is None else b"%b, %b" % (self._encoding, value)
         elif role == HOST:
             self._hosts += 1
         elif role == EXPECT:

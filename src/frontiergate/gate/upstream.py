@@ -133,6 +133,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_fields",
         "_head_bytes",
         "_interim",
+        "_keep_alive",
         "_known",
         "_parser",
         "_receiver",
@@ -163,7 +164,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _expect_nothing(self) -> None:
         self.head: list[bytes] = []
         self.body: list[bytes] = []
-        self.head_complete = self.complete = self.chunked = self._until_close = False
+        self.head_complete = self.complete = self.chunked = self._until_close = self._keep_alive = False
         self.status = self._interim = self._head_bytes = self._fields = 0
         self.length: bytes | None = None
         self.location: bytes | None = None
@@ -187,7 +188,7 @@ class UpstreamConnection(asyncio.Protocol):
         reusable = (
             not self._dirty
             and not self._until_close
-            and self._parser.should_keep_alive()
+            and self._keep_alive
             and not self._transport.is_closing()
             and self._transport.get_write_buffer_size() == 0  # the request was not wholly taken: an early answer
         )
@@ -304,6 +305,7 @@ class UpstreamConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self.head_complete:
             self.complete = True
+            self._keep_alive = self._parser.should_keep_alive()  # llhttp knows it only here
 
 
 def _content_length(connection: UpstreamConnection, value: bytes) -> None:

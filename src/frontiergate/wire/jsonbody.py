@@ -138,7 +138,7 @@ def _counting() -> Callable[[type[_Key], str], _Key]:
     return make
 
 
-class _TooManyKeys(Exception):  # noqa: N818 - not an error but a signal, through msgspec, which would wrap a ValueError
+class _TooManyKeys(Exception):
     """One key too many; never leaves this file."""
 
 
