@@ -56,7 +56,7 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_address",
-        "_body_began",
+        "_began",
         "_connections",
         "_exchange",
         "_head_complete",
@@ -90,9 +90,9 @@ class ClientConnection(asyncio.Protocol):
         self._request: Request | None = None  # the one that is being received
         self._head_complete = False
         self._last = False  # nothing that comes on this connection is read any more
-        self._received = 0  # bytes since the request began
+        self._received = 0  # bytes since the request began, or since its body last grew
         self._head_size = 0
-        self._body_began = 0.0
+        self._began = 0.0
         self._peer = source  # from the PROXY protocol's header, else the socket's peer
         self._address: str | None = None  # the client's, where no header can say otherwise
         self.blocked = False
@@ -127,8 +127,8 @@ class ClientConnection(asyncio.Protocol):
         except (HttpParserError, HttpParserUpgrade) as error:
             self._unreadable(Refused(Reason.CALLER_REQUEST_MALFORMED, f"This is not a valid HTTP/1.1 request: {_plain(error)}."))
         else:
-            if self._request is not None and not self._head_complete and self._received > self._limits.head:
-                self._unreadable(Refused(Reason.CALLER_HEAD_TOO_LARGE, f"The request's head is larger than {self._limits.head} bytes."))
+            if self._request is not None:
+                self._await_rest(self._request)
             elif self._pending:
                 self._transport.pause_reading()
 
@@ -153,23 +153,33 @@ class ClientConnection(asyncio.Protocol):
         if self._exchange is not None:
             self._exchange.client_blocked(False)
 
+    def _await_rest(self, request: Request) -> None:
+        """A request has come in part."""
+        if self._received > self._limits.head:
+            # After the head too: endless trailers and chunk extensions are no part of a body, so its limit does not stop them.
+            part = "chunk extensions or trailers are" if self._head_complete else "head is"
+            self._unreadable(Refused(Reason.CALLER_HEAD_TOO_LARGE, f"The request's {part} larger than {self._limits.head} bytes."))
+        elif self._exchange is None:
+            if self._head_complete:
+                self.deadline = self._began + self._limits.body_timeout + request.body_size / _SLOWEST_BODY
+            else:
+                self.deadline = self._began + self._limits.head_timeout
+
     # -- llhttp
 
     def on_message_begin(self) -> None:
         self._request = Request()
         self._head_complete = False
         self._head_size = 0
-        if self._exchange is None:
-            self.set_deadline(self._limits.head_timeout)
+        self._began = self._connections.now
 
     def on_url(self, url: bytes) -> None:
-        assert self._request is not None
-        self._request.target += url
+        if self._request is not None:
+            self._request.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         request = self._request
-        assert request is not None
-        if self._head_complete:  # a trailer: read past, never used
+        if request is None or self._head_complete:  # a trailer: read past, never used
             return
         self._head_size += len(name) + len(value) + _FIELD_OVERHEAD
         field = self._known.get(name)
@@ -198,19 +208,16 @@ class ClientConnection(asyncio.Protocol):
                 self._transport.write(http1.CONTINUE)
         elif parser.should_upgrade() or request.length is None or request.length > _SMALL_BODY or request.expects:
             self._answer_early(request)
-        if self._exchange is None:
-            self._body_began = self._connections.now
-            self.set_deadline(self._limits.body_timeout)
+        self._began = self._connections.now
 
     def on_body(self, data: bytes) -> None:
         request = self._request
         if request is None or self._last:
             return
+        self._received = 0
         request.take_body(data, self._limits.body)
         if request.refused is not None and request.body_size > _SMALL_BODY:
             self._answer_early(request)
-        elif self._exchange is None:
-            self.deadline = self._body_began + self._limits.body_timeout + request.body_size / _SLOWEST_BODY
 
     def on_message_complete(self) -> None:
         request = self._request
@@ -250,6 +257,8 @@ class ClientConnection(asyncio.Protocol):
             self._finish(exchange.request)
         elif self._pending:
             asyncio.get_running_loop().call_soon(self._go_on)
+        elif self._request is not None:
+            self._await_rest(self._request)
         else:
             self.set_deadline(self._limits.idle)
 
