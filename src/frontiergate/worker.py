@@ -15,7 +15,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -65,7 +65,7 @@ class Worker:
         self._metrics = Metrics()
         self._audit = AuditLog(config.audit.path, f"{number}")
         self._locator = Locator(config.geoip.country, config.geoip.anonymous, config.geoip.max_age)
-        self._callers = Callers(config.identity, self._store.key, pseudonym_key(config), time.time)
+        self._callers = Callers(config.identity, self._store.key, pseudonym_key(config))
         self._feed: Feed[Policy] = Feed(
             self._store,
             self._compile,
@@ -81,14 +81,12 @@ class Worker:
             saved=str(Path(config.audit.path) / f"policy-{number}.json"),
             on_enforced=self._metrics.enforcement_seconds,
         )
-        self._feed.policy = self._compile(PolicyState(0, (), ()), time.time())
-        monotonic = time.monotonic
         self._keeper = Gatekeeper(
             self._ground,
             callers=self._callers,
             locator=self._locator,
-            policy=lambda: self._feed.policy,
-            stale=lambda: self._feed.stale(monotonic()),
+            policy=self._compile(PolicyState(0, (), ()), time.time()),
+            lease=self._feed.lease,
             grants_of=self._store.grants_of,
             metrics=self._metrics,
             audit=self._audit,
@@ -106,6 +104,7 @@ class Worker:
         return compile_state(self._ground, self._groups, state, at)
 
     def _enforce(self, policy: Policy, entries: Sequence[Entry] | None) -> int:
+        self._keeper.policy = policy
         severed = self._keeper.sessions.enforce(self._keeper, entries)
         self._metrics.policy_epoch(policy.epoch)
         return severed
@@ -118,7 +117,7 @@ class Worker:
         old = self._ground
         self._config, self._ground, self._groups, self._locator = config, ground, groups, locator
         self._digest = digest(config)
-        self._keeper.ground = ground
+        self._keeper.take_ground(ground)
         self._keeper.locator = locator
         await self._callers.reconfigure(config.identity)
         self._configure_metrics()
@@ -219,12 +218,14 @@ class Worker:
             connection.abort()
 
 
-async def _bind(loop: asyncio.AbstractEventLoop, factory, address: Address, context: ssl.SSLContext | None) -> asyncio.Server:  # type: ignore[no-untyped-def]
+async def _bind(
+    loop: asyncio.AbstractEventLoop, factory: Callable[[], asyncio.Protocol], address: Address, context: ssl.SSLContext | None
+) -> asyncio.Server:
     if address.unix is not None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(address.unix)
         return await loop.create_unix_server(factory, address.unix, ssl=context, backlog=_BACKLOG)
-    return await loop.create_server(factory, address.host, address.port, reuse_port=True, ssl=context, backlog=_BACKLOG)
+    return await loop.create_server(factory, address.host, address.port or 0, reuse_port=True, ssl=context, backlog=_BACKLOG)
 
 
 def server_tls(address: Address) -> ssl.SSLContext | None:

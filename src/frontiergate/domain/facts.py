@@ -53,10 +53,11 @@ class Names(msgspec.Struct, frozen=True):
 class Facts:
     """What holds of one caller's request in `[valid_from, valid_until)`; outside of it, `at` says what holds then.
 
-    `memo` belongs to `policy.decide`: answers given under the policy phase whose key is `memo_key`.
+    `memo` belongs to `policy.decide`: answers given under the policy phase whose key is `memo_key`. `recorded` belongs to the audit:
+    how these facts are written down.
     """
 
-    __slots__ = ("_given", "_names", "_readings", "evidence", "memo", "memo_key", "valid_from", "valid_until")
+    __slots__ = ("_given", "_names", "_readings", "evidence", "memo", "memo_key", "recorded", "valid_from", "valid_until")
 
     def __init__(
         self,
@@ -70,6 +71,7 @@ class Facts:
         self.valid_from, self.valid_until = span
         self.memo_key: object = None
         self.memo: dict[str, Any] = {}
+        self.recorded: Any = None
         self._given = given
         self._readings = readings
         self._names = names

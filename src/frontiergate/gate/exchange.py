@@ -19,32 +19,34 @@ the policy changes. The ordinary request passes from JUDGING to WAITING in one c
 import asyncio
 import enum
 import logging
-import time
 from collections.abc import Coroutine
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Final
 
-from frontiergate.dialects.operation import Answer
+from frontiergate.dialects.operation import Answer as AnsweredBy
 from frontiergate.dialects.refusal import Refusal, refusal_for, refusal_of
 from frontiergate.domain.catalogue import Model
+from frontiergate.domain.facts import Facts
+from frontiergate.domain.policy import decide
 from frontiergate.domain.reason import Reason
 from frontiergate.domain.verdict import Outcome, Verdict
 from frontiergate.errors import StoreUnavailable
 from frontiergate.gate import answer, record
 from frontiergate.gate.gatekeeper import Gatekeeper
 from frontiergate.gate.refused import Refused
+from frontiergate.gate.relay import Relay
 from frontiergate.gate.request import Request
-from frontiergate.gate.upstream import Upstream, UpstreamConnection
+from frontiergate.gate.upstream import Answer, Upstream, UpstreamConnection
 from frontiergate.identity.address import AddressError
 from frontiergate.identity.caller import Caller
-from frontiergate.identity.geoip import NOWHERE
+from frontiergate.identity.geoip import NOWHERE, Whereabouts
 from frontiergate.telemetry.records import End
-from frontiergate.wire import http1, sse
 
 if TYPE_CHECKING:
     from frontiergate.gate.listener import ClientConnection
 
 _log = logging.getLogger(__name__)
-_HELD_EVENT: Final = 1 << 16  # bytes of an unfinished event held back; a longer one passes as it comes
+_OF_OUR_CREDENTIAL: Final = frozenset({401, 407})  # such answers speak of the gate's own credential, and some quote it (P6)
 
 
 class Phase(enum.IntEnum):
@@ -60,72 +62,50 @@ class Phase(enum.IntEnum):
 class Exchange:
     """One request's life. Methods named for what happened are called by the client's and the upstream's connection."""
 
-    __slots__ = (
-        "_body",
-        "_chunked",
-        "_client",
-        "_held",
-        "_keeper",
-        "_label",
-        "_recorded",
-        "_sse",
-        "_task",
-        "_upstream",
-        "_whole",
-        "address",
-        "bytes_out",
-        "caller",
-        "models",
-        "phase",
-        "request",
-        "request_id",
-        "started",
-        "status",
-        "verdict",
-        "whereabouts",
-    )
+    # Class attributes are the defaults: what an ordinary request never sets costs it nothing.
+    phase: Phase = Phase.JUDGING
+    address: str = ""  # the client's
+    whereabouts: Whereabouts = NOWHERE
+    caller: Caller | None = None
+    facts: Facts | None = None
+    models: tuple[Model, ...] = ()
+    verdict: Verdict | None = None
+    status: int = 0
+    label: str = "refuse"  # the verdict in the metrics
+    _relay: Relay | None = None
+    _upstream: UpstreamConnection | None = None
+    _task: asyncio.Task[None] | None = None
+    _recorded: bool = False
 
     def __init__(self, client: "ClientConnection", keeper: Gatekeeper, request: Request) -> None:
         self._client = client
         self._keeper = keeper
         self.request = request
         self.request_id = keeper.request_id()
-        self.phase = Phase.JUDGING
-        self.started = time.perf_counter()
-        self.caller: Caller | None = None
-        self.address = ""
-        self.whereabouts = NOWHERE
-        self.models: list[Model] = []
-        self.verdict: Verdict | None = None
-        self.status = 0
-        self.bytes_out = 0
-        self._upstream: UpstreamConnection | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._body = b""
-        self._held = b""
-        self._chunked = self._sse = False
-        self._recorded = False
-        self._label = "refuse"  # the metrics' verdict
-        self._whole = True  # the stream stands at an event boundary
+        self.started = perf_counter()
+
+    @property
+    def bytes_out(self) -> int:
+        """What of an upstream's body was sent to the caller."""
+        return 0 if self._relay is None else self._relay.bytes_out
 
     # -- JUDGING
 
     def begin(self) -> None:
         """Judge the request, and forward it if it may be."""
-        request = self.request
+        request, keeper = self.request, self._keeper
         try:
             self._locate()
             if request.refused is not None:
                 raise request.refused
-            self._body = request.whole_body()
-            request.body.clear()
-            if self._keeper.stale():
+            if keeper.stale():
                 raise Refused(Reason.GATE_POLICY_STALE, "This gate cannot confirm that its policy is current, so it admits nobody for now.")
-            self.caller = self._keeper.callers.known(request.credential, time.time())
-            if self.caller is None:
+            at = time()
+            caller = keeper.callers.known(request.credential, at)
+            if caller is None:
                 self._start(self._establish())
             else:
-                self._judge()
+                self._judge(caller, at)
         except Refused as refused:
             self._refuse(refused)
 
@@ -134,46 +114,62 @@ class Exchange:
         try:
             self.address = self._client.address(self.request)
         except AddressError as error:
-            raise Refused(Reason.CALLER_REQUEST_MALFORMED, str(error)) from None
+            raise Refused(Reason.CALLER_REQUEST_MALFORMED, f"The client's address cannot be told: {error}.") from None
         self.whereabouts = self._keeper.locator.locate(self.address)
 
     async def _establish(self) -> None:
         try:
-            self.caller = await self._keeper.establish(self.request.credential)
-            self._judge()
+            self._judge(await self._keeper.establish(self.request.credential), time())
         except Refused as refused:
             self._refuse(refused)
 
-    def _judge(self) -> None:
+    def _judge(self, caller: Caller, at: float) -> None:
         """Raises Refused."""
+        self.caller = caller
         route = self.request.route
         assert route is not None
-        if route.operation.answer is Answer.UPSTREAM:
-            self.models = self._keeper.models(route, self._body)
-            self._decide()
+        if route.operation.answer is AnsweredBy.UPSTREAM:
+            self.models = self._keeper.models(route, self.request.whole_body())
+            self._decide(caller, at)
         else:
-            self._list()
+            self._list(caller, at)
 
-    def _decide(self) -> None:
+    def _decide(self, caller: Caller, at: float) -> None:
         """Raises Refused."""
-        assert self.caller is not None
-        began = time.perf_counter()
-        verdict = self._keeper.decide(self.caller, self.whereabouts, self.models, time.time())
-        if verdict.outcome is Outcome.QUEUE and self.caller.grants is None:
-            self._start(self._decide_with_grants())
-            return
-        self._keeper.metrics.decision_seconds(time.perf_counter() - began)
-        self.verdict = verdict
-        if verdict.outcome is not Outcome.FORWARD:
+        keeper = self._keeper
+        began = perf_counter()
+        self.facts = facts = caller.facts(self.whereabouts, at)
+        verdict = decide(facts, self.models, keeper.policy, caller.grants or (), at)
+        if verdict.outcome is Outcome.FORWARD:
+            keeper.metrics.decision_seconds(perf_counter() - began)
+            self.verdict = verdict
+            self._admit()
+        elif verdict.outcome is Outcome.QUEUE and caller.grants is None:
+            self._start(self._decide_with_grants(caller))
+        else:
+            keeper.metrics.decision_seconds(perf_counter() - began)
+            self.verdict = verdict
             self._refuse(verdict)
-            return
-        self._label = "forward"
-        self._keeper.sessions.add(self)
-        if self._keeper.ground.config.audit.durability == "strict":
+
+    async def _decide_with_grants(self, caller: Caller) -> None:
+        try:
+            await self._keeper.load_grants(caller)
+            self._decide(caller, time())
+        except StoreUnavailable:
+            self._refuse(Refused(Reason.GATE_STORE_UNAVAILABLE, "The store of approvals cannot be reached, so nobody is admitted on one."))
+        except Refused as refused:
+            self._refuse(refused)
+
+    def _admit(self) -> None:
+        self.label = "forward"
+        keeper = self._keeper
+        keeper.sessions.add(self)
+        if keeper.strict:
             self.phase = Phase.DIALLING
             self._start(self._record_and_forward())
         else:
-            self._record("forward", None)
+            self._recorded = True
+            keeper.audit.write(record.decision(keeper, self, "forward", None))
             self._forward()
 
     async def _record_and_forward(self) -> None:
@@ -186,29 +182,13 @@ class Exchange:
         else:
             self._forward()
 
-    def _record(self, verdict: str, reason: Reason | None) -> None:
-        """Write the decision's record, once."""
-        if not self._recorded:
-            self._recorded = True
-            self._keeper.audit.write(record.decision(self._keeper, self, verdict, reason))
-
-    async def _decide_with_grants(self) -> None:
-        assert self.caller is not None
-        try:
-            await self._keeper.load_grants(self.caller)
-            self._decide()
-        except StoreUnavailable:
-            self._refuse(Refused(Reason.GATE_STORE_UNAVAILABLE, "The store of approvals cannot be reached, so nobody is admitted on one."))
-        except Refused as refused:
-            self._refuse(refused)
-
-    def _list(self) -> None:
+    def _list(self, caller: Caller, at: float) -> None:
         """Answer a list of models, or one. Raises Refused."""
-        assert self.request.route is not None
-        assert self.caller is not None
-        route, at = self.request.route, time.time()
-        offered = self._keeper.offered(route.dialect.name, self.caller, self.whereabouts, at)
-        if route.operation.answer is Answer.MODEL:
+        route = self.request.route
+        assert route is not None
+        self.facts = caller.facts(self.whereabouts, at)
+        offered = self._keeper.offered(route.dialect.name, self.facts, caller, at)
+        if route.operation.answer is AnsweredBy.MODEL:
             # One answer for "does not exist" and "not for you": a list that hides a model is not undone by asking for it.
             wanted = self._keeper.models(route, b"")[0]
             if wanted not in offered:
@@ -217,7 +197,7 @@ class Exchange:
         else:
             body = route.dialect.list_models(offered)
         self.status = 200
-        self._label = "forward"
+        self.label = "forward"
         self._record("forward", None)
         self._client.write(answer.listing(body, self.request_id, at=at, close=self._client.closing_after(self.request)))
         self._end(End.COMPLETE, None)
@@ -248,110 +228,65 @@ class Exchange:
             self._send(upstream, connection)
 
     def _send(self, upstream: Upstream, connection: UpstreamConnection) -> None:
-        route = self.request.route
+        request = self.request
+        route = request.route
         assert route is not None
         self.phase = Phase.WAITING
         self._upstream = connection
-        body = self._body
-        self._body = b""
+        body = request.whole_body()
+        request.body = []
         head = b"%b%b\r\nx-gate-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
-            upstream.request_head(self.request.method, route.path, route.query),
-            b"".join(self.request.fields),
+            upstream.request_head(request.method, route.path, route.query),
+            b"".join(request.fields),
             self.request_id.encode(),
             len(body),
         )
-        self._client.set_deadline(self._keeper.ground.config.limits.first_byte_timeout)
+        self._client.set_deadline(self._keeper.first_byte_timeout)
         connection.send(self, head, body)
-        self._keeper.metrics.overhead_seconds(time.perf_counter() - self.started)
+        self._keeper.metrics.overhead_seconds(perf_counter() - self.started)
 
     # -- ANSWERING
 
-    def upstream_progress(self, connection: UpstreamConnection) -> None:
+    def upstream_progress(self, connection: UpstreamConnection, answer: Answer) -> None:
         """Relay what has come: at most one write for each read."""
         out: list[bytes] = []
-        if self.phase is Phase.WAITING:
-            problem = _unacceptable(connection)
-            if problem is not None:
-                self._refuse(Refused(Reason.UPSTREAM_BROKE, problem))
-                return
-            self._begin_answer(connection, out)
-        pieces = connection.body
+        relay, client = self._relay, self._client
+        if relay is None:
+            if answer.status in _OF_OUR_CREDENTIAL or answer.location is not None:
+                problem = _unacceptable(answer)
+                if problem is not None:
+                    self._refuse(Refused(Reason.UPSTREAM_BROKE, problem))
+                    return
+            relay = self._relay = Relay()
+            self.phase = Phase.ANSWERING
+            self.status = answer.status
+            request = self.request
+            if relay.begin(answer, out, self.request_id, one_zero=request.one_zero, close=client.closing_after(request)):
+                request.close = True
+        pieces = answer.body
         if pieces:
-            connection.body = []
-            self._client.set_deadline(self._client.stream_idle)
-            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            if self._sse:
-                data = self._whole_events(data, connection.complete)
-            self._frame(data, out)
-        if connection.complete:
-            self._frame(self._held, out)
-            if self._chunked:
-                out.append(http1.LAST_CHUNK)
-            self._client.write(b"".join(out))
+            relay.body(pieces, out)
+            answer.body = []
+        if answer.complete:
+            relay.end(out)
+            client.write(b"".join(out))
             self._upstream = None
             connection.release()
             self._end(End.COMPLETE, None)
-        elif out:
-            self._client.write(b"".join(out))
-
-    def _frame(self, data: bytes, out: list[bytes]) -> None:
-        if data:
-            self.bytes_out += len(data)
-            if self._chunked:
-                out += (b"%x\r\n" % len(data), data, b"\r\n")
-            else:
-                out.append(data)
-
-    def _begin_answer(self, connection: UpstreamConnection, out: list[bytes]) -> None:
-        request = self.request
-        self.phase = Phase.ANSWERING
-        self.status = connection.status
-        self._sse = connection.content_type.startswith(b"text/event-stream") and connection.encoding is None
-        close = self._client.closing_after(request)
-        bodiless = connection.status in {204, 304}
-        if connection.length is None and not bodiless:
-            self._chunked = not request.one_zero
-            if request.one_zero:  # only the connection's end can end it (RFC 9112 section 6.3)
-                close = request.close = True
-        out.append(http1.STATUS_LINES[connection.status])
-        out += connection.head
-        out.append(b"\r\nx-gate-verdict: forward\r\nx-gate-request-id: ")
-        out.append(self.request_id.encode())
-        if self._chunked:
-            out.append(b"\r\ntransfer-encoding: chunked")
-        elif connection.length is not None and not bodiless:
-            out += (b"\r\ncontent-length: ", connection.length)
-        out.append(b"\r\nconnection: close\r\n\r\n" if close else b"\r\n\r\n")
-
-    def _whole_events(self, data: bytes, last: bool) -> bytes:
-        """What of `data` may pass now, so that the stream always stands at an event boundary and can be severed there at once."""
-        if self._held:
-            data = self._held + data
-            self._held = b""
-        if last or sse.at_event_boundary(data[-3:]):
-            self._whole = True
-            return data
-        boundary = sse.last_boundary(data)
-        rest = data[boundary:]
-        if len(rest) > _HELD_EVENT or not self._whole:
-            # Too long to hold: it passes as it comes, and until its end a severed stream is cut instead.
-            self._whole = False
-            return data
-        self._held = rest
-        return data[:boundary]
+        else:
+            client.set_deadline(client.stream_idle)
+            if out:
+                client.write(b"".join(out))
 
     # -- what may happen at any time
 
-    def upstream_lost(self, connection: UpstreamConnection, why: str) -> None:
+    def upstream_lost(self, why: str) -> None:
         """The upstream's answer will not be completed."""
         self._upstream = None
         if self.phase is Phase.WAITING:
             self._refuse(Refused(Reason.UPSTREAM_BROKE, f"The model's upstream failed: {why}."))
         elif self.phase is Phase.ANSWERING:
             self._cut(End.UPSTREAM_BROKE, Reason.UPSTREAM_BROKE)
-
-    def upstream_blocked(self, *, blocked: bool) -> None:
-        """The body is wholly in memory and is written once, so nothing has to wait for the upstream to read on."""
 
     def client_blocked(self, blocked: bool) -> None:
         """The caller stopped or resumed reading: a stopped reader stops its writer."""
@@ -381,15 +316,17 @@ class Exchange:
         self._keeper.metrics.severed(self.models[0].id, reason.value)
         if self.phase < Phase.ANSWERING:
             self._refuse(cause, ended=End.SEVERED)
-        elif self._sse and self._whole and self._chunked:
-            assert self.request.dialect is not None
-            assert self.request.route is not None
-            event = self.request.dialect.sever(self._refusal(cause), self.request.route.operation)
-            self.request.close = True
-            self._client.write(b"%x\r\n%b\r\n%b" % (len(event), event, http1.LAST_CHUNK))
-            self._end(End.SEVERED, reason)
-        else:
+            return
+        route, relay = self.request.route, self._relay
+        assert route is not None
+        assert relay is not None
+        last = relay.severed(route.dialect.sever(self._refusal(cause), route.operation)) if relay.streams_events else None
+        if last is None:
             self._cut(End.SEVERED, reason)
+        else:
+            self.request.close = True
+            self._client.write(last)
+            self._end(End.SEVERED, reason)
 
     # -- ENDED
 
@@ -399,19 +336,25 @@ class Exchange:
             return refusal_of(cause, self.request_id, docs_url)
         return refusal_for(cause.reason, cause.message, self.request_id, docs_url)
 
-    def _refuse(self, cause: Verdict | Refused, ended: End | None = None) -> None:
+    def _record(self, verdict: str, reason: Reason | None) -> None:
+        """Write the decision's record, unless it was written."""
+        if not self._recorded:
+            self._recorded = True
+            self._keeper.audit.write(record.decision(self._keeper, self, verdict, reason))
+
+    def _refuse(self, cause: Verdict | Refused, ended: End = End.REFUSED) -> None:
         """Answer with a refusal instead of a forwarded answer; nothing has been sent to the caller before."""
         refusal = self._refusal(cause)
         verdict = cause.outcome.name.lower() if isinstance(cause, Verdict) else "refuse"
         if self.phase is Phase.JUDGING:
-            self._label = verdict
+            self.label = verdict
         dialect = self.request.dialect
         assert dialect is not None
         self.status = refusal.status
         self._record(verdict, refusal.reason)
         close = self._client.closing_after(self.request)
-        self._client.write(answer.refusal(dialect, refusal, verdict, at=time.time(), close=close))
-        self._end(ended or End.REFUSED, refusal.reason)
+        self._client.write(answer.refusal(dialect, refusal, verdict, at=time(), close=close))
+        self._end(ended, refusal.reason)
 
     def _cut(self, how: End, reason: Reason) -> None:
         """End without an end: the caller's HTTP library sees an incomplete message."""
@@ -426,7 +369,7 @@ class Exchange:
             if self._task is not asyncio.current_task():
                 self._task.cancel()
             self._task = None
-        record.ended(self._keeper, self, how, reason, self._label)
+        record.ended(self._keeper, self, how, reason)
         self._client.exchange_ended(self, cut=cut)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
@@ -448,12 +391,11 @@ class Exchange:
             self._cut(End.FAULT, Reason.GATE_FAULT)
 
 
-def _unacceptable(connection: UpstreamConnection) -> str | None:
+def _unacceptable(answer: Answer) -> str | None:
     """Why an upstream's answer must not reach the caller, or None."""
-    if connection.status in {401, 407}:
-        # It speaks of the gate's own credential, and some upstreams quote it (P6).
+    if answer.status in _OF_OUR_CREDENTIAL:
         return "The model's upstream did not accept this gate's credential; the operator has to look."
-    location = connection.location
+    location = answer.location
     if location is not None and (not location.startswith(b"/") or location.startswith((b"//", b"/\\"))):
         return "The model's upstream redirected to another place; redirects are not followed."
     return None

@@ -19,6 +19,7 @@ CREDENTIAL: Final = 8
 FORWARDING: Final = 9
 MARK: Final = 10
 UPGRADE: Final = 11
+LOCATION: Final = 12
 
 _ROLES: Final = {
     b"host": HOST,
@@ -58,7 +59,6 @@ _NOT_RELAYED: Final = frozenset(
         b"alt-svc",
         b"authorization",
         b"connection",
-        b"content-length",
         b"keep-alive",
         b"proxy-authenticate",
         b"proxy-authorization",
@@ -68,7 +68,6 @@ _NOT_RELAYED: Final = frozenset(
         b"strict-transport-security",
         b"te",
         b"trailer",
-        b"transfer-encoding",
         b"upgrade",
         b"www-authenticate",
         b"x-api-key",
@@ -106,18 +105,33 @@ class RequestFields:
         return found
 
 
+_RESPONSE_ROLES: Final = {
+    b"content-length": CONTENT_LENGTH,
+    b"transfer-encoding": TRANSFER_ENCODING,
+    b"content-type": CONTENT_TYPE,
+    b"content-encoding": CONTENT_ENCODING,
+    b"location": LOCATION,
+}
+
+
 class ResponseFields:
-    """The response's table: field name as received → its line's beginning, or b"" where it is not relayed."""
+    """The response's table: field name as received → its line's beginning (bytes: it is relayed) or its role (int)."""
 
     __slots__ = ("known",)
 
     def __init__(self) -> None:
-        self.known: dict[bytes, bytes] = {}
+        self.known: dict[bytes, bytes | int] = {}
 
-    def classify(self, name: bytes) -> bytes:
+    def classify(self, name: bytes) -> bytes | int:
         """What becomes of the field `name` of an upstream's answer."""
         lower = name.lower()
-        found = b"" if lower in _NOT_RELAYED or lower.startswith(b"x-gate-") or b"_" in lower else b"\r\n%b: " % lower
+        found: bytes | int
+        if lower in _RESPONSE_ROLES:
+            found = _RESPONSE_ROLES[lower]
+        elif lower in _NOT_RELAYED or lower.startswith(b"x-gate-") or b"_" in lower:
+            found = DROP
+        else:
+            found = b"\r\n%b: " % lower
         if len(self.known) < _MEMO:
             self.known[bytes(name)] = found
         return found

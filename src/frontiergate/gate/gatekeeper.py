@@ -2,8 +2,8 @@
 
 import itertools
 import secrets
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic, time
 
 import msgspec
 
@@ -11,9 +11,10 @@ from frontiergate.config.schema import Config
 from frontiergate.dialects.models import ModelError, read_models
 from frontiergate.dialects.registry import DIALECTS, Route, Routes
 from frontiergate.domain.catalogue import Catalogue, Model
+from frontiergate.domain.facts import Facts
 from frontiergate.domain.policy import Policy, decide
 from frontiergate.domain.reason import Reason
-from frontiergate.domain.verdict import Outcome, Verdict
+from frontiergate.domain.verdict import Outcome
 from frontiergate.domain.vetting import Grant
 from frontiergate.errors import CredentialError
 from frontiergate.gate.fields import RequestFields
@@ -23,7 +24,8 @@ from frontiergate.gate.upstream import Upstream
 from frontiergate.identity.address import TrustedNetworks
 from frontiergate.identity.caller import Caller, Callers
 from frontiergate.identity.credential import CREDENTIAL_HEADERS
-from frontiergate.identity.geoip import Locator, Whereabouts
+from frontiergate.identity.geoip import Locator
+from frontiergate.store.lease import Lease
 from frontiergate.telemetry.audit import AuditLog
 from frontiergate.telemetry.metrics import Metrics
 
@@ -64,18 +66,18 @@ class Gatekeeper:
         *,
         callers: Callers,
         locator: Locator,
-        policy: Callable[[], Policy],
-        stale: Callable[[], bool],
+        policy: Policy,
+        lease: Lease,
         grants_of: Callable[[str], Awaitable[tuple[Grant, ...]]],
         metrics: Metrics,
         audit: AuditLog,
         worker: str,
     ) -> None:
-        self.ground = ground
+        self.take_ground(ground)
         self.callers = callers
         self.locator = locator
-        self.policy = policy
-        self.stale = stale
+        self.policy = policy  # the one in force; replaced whole before live sessions are decided again
+        self._lease = lease
         self.metrics = metrics
         self.audit = audit
         self.worker = worker
@@ -85,11 +87,21 @@ class Gatekeeper:
         self._request_prefix = "req_" + secrets.token_hex(6)
         self._request_count = itertools.count(1)
 
+    def take_ground(self, ground: Ground) -> None:
+        """Stand on the ground of another configuration."""
+        self.ground = ground
+        self.strict = ground.config.audit.durability == "strict"
+        self.first_byte_timeout: float = ground.config.limits.first_byte_timeout
+
+    def stale(self) -> bool:
+        """Whether the policy cannot be trusted to be current any more, so that gated traffic is refused (P4)."""
+        return monotonic() > self._lease.until
+
     def request_id(self) -> str:
         """A new id, unique over workers and restarts. It names a request; it opens nothing."""
         return f"{self._request_prefix}{next(self._request_count):06x}"
 
-    def models(self, route: Route, body: bytes) -> list[Model]:
+    def models(self, route: Route, body: bytes) -> tuple[Model, ...]:
         """Every model that the request can reach. Raises Refused."""
         if route.model_segment is not None:
             names = [route.model_segment.decode("utf-8", "replace")]  # matched exactly, so what is not UTF-8 matches nothing
@@ -97,24 +109,28 @@ class Gatekeeper:
             try:
                 names = read_models(route.operation, body)
             except ModelError as error:
-                raise Refused(error.reason, str(error)) from None
+                raise Refused(error.reason, f"The model cannot be told: {error}.") from None
         resolve = self.ground.catalogue.resolve
         dialect = route.dialect.name
+        if len(names) == 1:
+            model = resolve(dialect, names[0])
+            if model is not None:
+                return (model,)
         models = [resolve(dialect, name) for name in names]
-        if None in models:
+        found = tuple(model for model in models if model is not None)
+        if len(found) != len(names):
             raise Refused(
                 Reason.CALLER_MODEL_UNKNOWN,
                 "This gate serves no model of that name here; names are matched exactly. GET /v1/models lists those open to you.",
             )
-        found = [model for model in models if model is not None]
-        if len(found) > 1 and len({model.upstream for model in found}) > 1:
+        if len({model.upstream for model in found}) > 1:
             raise Refused(Reason.CALLER_MODEL_AMBIGUOUS, "The request names models of different upstreams; send one request for each.")
         return found
 
     async def establish(self, credential: bytes) -> Caller:
         """The caller, verified now. Raises Refused."""
         try:
-            return await self.callers.establish(credential, time.time())
+            return await self.callers.establish(credential, time())
         except CredentialError as error:
             raise Refused(error.reason, str(error)) from None
 
@@ -124,20 +140,16 @@ class Gatekeeper:
         If an epoch comes in between, what was read may be older than the policy in force, so it is read again.
         """
         while True:
-            epoch = self.policy().epoch
+            epoch = self.policy.epoch
             grants = await self._grants_of(caller.principal)
-            if self.policy().epoch == epoch:
+            if self.policy.epoch == epoch:
                 caller.grants = grants
                 return
 
-    def decide(self, caller: Caller, whereabouts: Whereabouts, models: Sequence[Model], at: float) -> Verdict:
-        """The verdict as of now; where it is `queue` and `caller.grants` is None, grants may still change it."""
-        return decide(caller.facts(whereabouts, at), models, self.policy(), caller.grants or (), at)
-
-    def offered(self, dialect: str, caller: Caller, whereabouts: Whereabouts, at: float) -> list[Model]:
+    def offered(self, dialect: str, facts: Facts, caller: Caller, at: float) -> list[Model]:
         """The models of the dialect that this caller may use now."""
         return [
             model
             for model in self.ground.catalogue.of_dialect(dialect)
-            if self.decide(caller, whereabouts, (model,), at).outcome <= Outcome.PAUSED
+            if decide(facts, (model,), self.policy, caller.grants or (), at).outcome <= Outcome.PAUSED
         ]

@@ -68,7 +68,7 @@ class Preamble(asyncio.Protocol):
             await asyncio.sleep(0)
             tls = self._transport.get_protocol()
             while rest and isinstance(tls, asyncio.BufferedProtocol):
-                buffer = tls.get_buffer(len(rest))
+                buffer = memoryview(tls.get_buffer(len(rest)))
                 taken = min(len(buffer), len(rest))
                 buffer[:taken] = rest[:taken]
                 tls.buffer_updated(taken)

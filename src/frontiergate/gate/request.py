@@ -30,47 +30,29 @@ _JSON_TYPES: Final = frozenset({b"application/json", b"application/json; charset
 class Request:
     """One request. `refused` is set as soon as something is wrong; from then on nothing of the body is kept."""
 
-    __slots__ = (
-        "_content_type",
-        "_credential_fields",
-        "_encoding",
-        "_hosts",
-        "_marks",
-        "body",
-        "body_size",
-        "close",
-        "complete",
-        "credential",
-        "dialect",
-        "expects",
-        "fields",
-        "forwarding",
-        "length",
-        "method",
-        "one_zero",
-        "refused",
-        "route",
-        "target",
-    )
+    # Class attributes are the defaults: what an ordinary request never sets costs it nothing.
+    target: bytes = b""
+    method: bytes = b""
+    body_size: int = 0
+    length: int | None = None  # of the body; None: chunked, or no head yet
+    close: bool = False  # the connection closes after the answer
+    complete: bool = False
+    one_zero: bool = False  # HTTP/1.0
+    expects: bool = False
+    route: Route | None = None
+    dialect: Dialect | None = None
+    credential: bytes = b""
+    refused: Refused | None = None
+    _content_type: bytes | None = None
+    _encoding: bytes | None = None
+    _hosts: int = 0
 
     def __init__(self) -> None:
-        self.target = b""
-        self.method = b""
         self.fields: list[bytes] = []
         self.forwarding: list[tuple[bytes, bytes]] = []
         self.body: list[bytes] = []
-        self.body_size = 0
-        self.length: int | None = None  # None: chunked
-        self.close = self.one_zero = self.expects = self.complete = False
-        self.route: Route | None = None
-        self.dialect: Dialect | None = None
-        self.credential = b""
-        self.refused: Refused | None = None
         self._credential_fields: list[tuple[bytes, bytes]] = []
-        self._content_type: bytes | None = None
-        self._encoding: bytes | None = None
         self._marks: list[bytes] = []
-        self._hosts = 0
 
     def take_special(self, role: int, name: bytes, value: bytes) -> None:
         """Take a field that the gate reads itself (`fields` says which)."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from frontiergate.domain.policy import decide
 from frontiergate.domain.reason import Reason
 from frontiergate.domain.verdict import Outcome, Verdict
 from frontiergate.domain.vetting import Grant, GrantState
@@ -96,7 +97,7 @@ def _judge_again(keeper: "Gatekeeper", session: "Exchange") -> Verdict | Refused
     models = keeper.ground.catalogue.models
     if any(model.id not in models for model in session.models):
         return Refused(Reason.CALLER_MODEL_UNKNOWN, "This gate does not serve the model any more.")
-    return keeper.decide(caller, session.whereabouts, session.models, now)
+    return decide(caller.facts(session.whereabouts, now), session.models, keeper.policy, caller.grants or (), now)
 
 
 def _apply(keeper: "Gatekeeper", entries: Sequence[Entry], live: Iterable["Exchange"]) -> None:

@@ -6,7 +6,7 @@ A connection is used again only if both messages ended exactly and no byte was l
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, Protocol, cast
 from urllib.parse import urlsplit
 
@@ -14,24 +14,22 @@ from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrad
 
 from frontiergate.config.load import secret
 from frontiergate.config.schema import Upstream as UpstreamConfig
-from frontiergate.gate.fields import ResponseFields
+from frontiergate.gate.fields import CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING, ResponseFields
 
 _MAX_INTERIM: Final = 8  # 1xx responses accepted before the final one
-_MAX_FIELDS: Final = 256
+_MAX_FIELDS: Final = 512  # names and values of relayed fields
+_JOINED: Final = 1 << 16  # bytes of a body up to which copying it behind its head is cheaper than a second write
 _MAX_HEAD: Final = 256 << 10  # bytes read before the head must have ended
 
 
 class Receiver(Protocol):
     """Who is told of an answer: an exchange."""
 
-    def upstream_progress(self, connection: "UpstreamConnection") -> None:
-        """A head, body or end has come; see the connection's attributes."""
+    def upstream_progress(self, connection: "UpstreamConnection", answer: "Answer") -> None:
+        """More of the answer has come; its head is complete."""
 
-    def upstream_lost(self, connection: "UpstreamConnection", why: str) -> None:
+    def upstream_lost(self, why: str) -> None:
         """The answer will not be completed."""
-
-    def upstream_blocked(self, blocked: bool) -> None:
-        """The upstream stopped or resumed reading the request."""
 
 
 class Upstream:
@@ -121,36 +119,49 @@ class Upstream:
         self._idle.clear()
 
 
+class Answer:
+    """What has been read of one answer. `fields` are the relayed ones, ready to be joined; `body` collects what has come since the
+    receiver last took it. Class attributes are the defaults: an ordinary answer sets a few."""
+
+    status: int = 0
+    length: bytes | None = None
+    location: bytes | None = None
+    encoding: bytes | None = None
+    content_type: bytes = b""
+    chunked: bool = False
+    head_complete: bool = False
+    complete: bool = False  # the message ended
+    until_close: bool = False  # only the connection's end can end it
+    keep_alive: bool = False
+    interim: int = 0
+
+    def __init__(self) -> None:
+        self.fields: list[bytes] = []
+        self.body: list[bytes] = []
+
+    def take_field(self, role: int, value: bytes) -> None:
+        """Take a field that the gate reads itself. Raises ValueError where it is none that an answer may have."""
+        if role == CONTENT_LENGTH:
+            self.length = value.strip()
+        elif role == CONTENT_TYPE:
+            self.content_type = value
+            self.fields += (b"\r\ncontent-type: ", value)
+        elif role == TRANSFER_ENCODING:
+            if value.strip().lower() != b"chunked":
+                raise ValueError("its answer has a transfer coding other than chunked")
+            self.chunked = True
+        elif role == LOCATION:
+            self.location = value
+            self.fields += (b"\r\nlocation: ", value)
+        elif role == CONTENT_ENCODING:
+            self.encoding = value
+            self.fields += (b"\r\ncontent-encoding: ", value)
+
+
 class UpstreamConnection(asyncio.Protocol):
-    """One connection and the answer that is being read from it.
+    """One connection, and in `answer` the answer that is being read from it."""
 
-    `status`, `head` (relayed fields, ready to be joined), `location`, `length` and `encoding` are set once `head_complete`;
-    `body` collects what has come since the receiver last took it; `complete` tells that the message ended.
-    """
-
-    __slots__ = (
-        "_dirty",
-        "_fields",
-        "_head_bytes",
-        "_interim",
-        "_keep_alive",
-        "_known",
-        "_parser",
-        "_receiver",
-        "_transport",
-        "_until_close",
-        "_upstream",
-        "body",
-        "chunked",
-        "complete",
-        "content_type",
-        "encoding",
-        "head",
-        "head_complete",
-        "length",
-        "location",
-        "status",
-    )
+    __slots__ = ("_dirty", "_head_bytes", "_known", "_parser", "_paused", "_receiver", "_transport", "_upstream", "answer")
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
@@ -158,25 +169,16 @@ class UpstreamConnection(asyncio.Protocol):
         self._receiver: Receiver | None = None
         self._transport: asyncio.Transport
         self._parser = HttpResponseParser(self)
-        self._dirty = False
-        self._expect_nothing()
-
-    def _expect_nothing(self) -> None:
-        self.head: list[bytes] = []
-        self.body: list[bytes] = []
-        self.head_complete = self.complete = self.chunked = self._until_close = self._keep_alive = False
-        self.status = self._interim = self._head_bytes = self._fields = 0
-        self.length: bytes | None = None
-        self.location: bytes | None = None
-        self.encoding: bytes | None = None
-        self.content_type = b""
+        self._dirty = self._paused = False
+        self._head_bytes = 0
+        self.answer = Answer()
 
     # -- what an exchange does with it
 
     def send(self, receiver: Receiver, head: bytes, body: bytes) -> None:
         """Send one request and tell `receiver` of the answer."""
         self._receiver = receiver
-        if len(body) <= 1 << 16:
+        if len(body) <= _JOINED:
             self._transport.write(head + body)  # one write, one segment where it fits
         else:
             self._transport.write(head)
@@ -185,16 +187,18 @@ class UpstreamConnection(asyncio.Protocol):
     def release(self) -> None:
         """The exchange has ended well: keep the connection if HTTP allows it and nothing is left over."""
         self._receiver = None
-        reusable = (
-            not self._dirty
-            and not self._until_close
-            and self._keep_alive
-            and not self._transport.is_closing()
-            and self._transport.get_write_buffer_size() == 0  # the request was not wholly taken: an early answer
-        )
-        if reusable:
-            self._expect_nothing()
-            self._transport.resume_reading()
+        answer, transport = self.answer, self._transport
+        if (
+            answer.keep_alive
+            and not answer.until_close
+            and not self._dirty
+            and not transport.is_closing()
+            and transport.get_write_buffer_size() == 0  # else the request was not wholly taken: an early answer
+        ):
+            self.answer = Answer()
+            self._head_bytes = 0
+            if self._paused:
+                self.resume()
             self._upstream.put_back(self)
         else:
             self.abort()
@@ -205,9 +209,13 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport.abort()
 
     def pause(self) -> None:
+        """Read no more: the caller has stopped reading."""
+        self._paused = True
         self._transport.pause_reading()
 
     def resume(self) -> None:
+        """Read on."""
+        self._paused = False
         self._transport.resume_reading()
 
     # -- asyncio
@@ -217,124 +225,83 @@ class UpstreamConnection(asyncio.Protocol):
         self._upstream.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        receiver = self._receiver
+        receiver, answer = self._receiver, self.answer
         if receiver is None:  # bytes that nobody asked for: never the beginning of another caller's answer
             self._transport.abort()
             return
-        if not self.head_complete:
+        if not answer.head_complete:
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
-            if not self.complete:
+            if not answer.complete:
                 self._fail("its answer is not valid HTTP" if not isinstance(error, HttpParserCallbackError) else str(error.__context__))
                 return
             self._dirty = True
-        if not self.head_complete and self._head_bytes > _MAX_HEAD:
+        if answer.head_complete:
+            receiver.upstream_progress(self, answer)
+        elif self._head_bytes > _MAX_HEAD:
             self._fail("its answer's head is too large")
-            return
-        if self.head_complete:
-            receiver.upstream_progress(self)
 
     def eof_received(self) -> None:
         # A body that is delimited by the connection's end (RFC 9112 section 6.3, rule 8) ends here, and only by an orderly FIN.
-        if self._receiver is not None and self._until_close and not self.complete:
-            self.complete = True
-            self._receiver.upstream_progress(self)
+        answer = self.answer
+        if self._receiver is not None and answer.until_close and not answer.complete:
+            answer.complete = True
+            self._receiver.upstream_progress(self, answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._upstream.gone(self)
-        if self._receiver is not None and not self.complete:
+        if self._receiver is not None and not self.answer.complete:
             self._fail("it closed the connection before its answer had ended")
-
-    def pause_writing(self) -> None:
-        if self._receiver is not None:
-            self._receiver.upstream_blocked(blocked=True)
-
-    def resume_writing(self) -> None:
-        if self._receiver is not None:
-            self._receiver.upstream_blocked(blocked=False)
 
     def _fail(self, why: str) -> None:
         receiver, self._receiver = self._receiver, None
         self._transport.abort()
         if receiver is not None:
-            receiver.upstream_lost(self, why)
+            receiver.upstream_lost(why)
 
     # -- llhttp
 
     def on_message_begin(self) -> None:
-        if self.complete:
+        if self.answer.complete:
             self._dirty = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.head_complete:  # trailers are not relayed
-            return
-        self._fields += 1
-        line = self._known.get(name)
-        if line is None:
-            line = self._upstream.fields.classify(name)
-        if line:
-            self.head.append(line)
-            self.head.append(value)
-        role = _ROLES.get(len(name))
-        if role is not None and name.lower() in role:
-            role[name.lower()](self, value)
+        field = self._known.get(name)
+        if field is None:
+            field = self._upstream.fields.classify(name)
+        if field.__class__ is bytes:
+            answer = self.answer
+            if not answer.head_complete:  # trailers, and a second answer's fields, are not relayed
+                answer.fields += (field, value)
+        elif field and not self.answer.head_complete:
+            self.answer.take_field(cast(int, field), value)
 
     def on_headers_complete(self) -> None:
-        if self.complete:  # a second answer to one request: seen as dirty, never read
+        answer = self.answer
+        if answer.complete:  # a second answer to one request: seen as dirty, never read
             return
         status = self._parser.get_status_code()
         if status < 200:
-            self._interim += 1
-            if status == 101 or self._interim > _MAX_INTERIM:
+            if status == 101 or answer.interim >= _MAX_INTERIM:
                 raise ValueError("it sent an interim answer that was not asked for")
-            self.head.clear()
-            self.length = self.location = self.encoding = None
+            self.answer = Answer()
+            self.answer.interim = answer.interim + 1
             return
-        if self._fields > _MAX_FIELDS:
+        if len(answer.fields) > _MAX_FIELDS:
             raise ValueError("its answer has too many fields")
-        self.status = status
-        self.head_complete = True
-        self._until_close = self.length is None and not self.chunked and status not in {204, 304}
+        answer.status = status
+        answer.head_complete = True
+        answer.until_close = answer.length is None and not answer.chunked and status not in {204, 304}
 
     def on_body(self, body: bytes) -> None:
-        if not self.complete:
-            self.body.append(body)
+        answer = self.answer
+        if not answer.complete:
+            answer.body.append(body)
 
     def on_message_complete(self) -> None:
-        if self.head_complete:
-            self.complete = True
-            self._keep_alive = self._parser.should_keep_alive()  # llhttp knows it only here
-
-
-def _content_length(connection: UpstreamConnection, value: bytes) -> None:
-    connection.length = value.strip()
-
-
-def _location(connection: UpstreamConnection, value: bytes) -> None:
-    connection.location = value
-
-
-def _encoding(connection: UpstreamConnection, value: bytes) -> None:
-    connection.encoding = value
-
-
-def _transfer(connection: UpstreamConnection, value: bytes) -> None:
-    if value.strip().lower() != b"chunked":
-        raise ValueError("its answer has a transfer coding other than chunked")
-    connection.chunked = True
-
-
-def _type(connection: UpstreamConnection, value: bytes) -> None:
-    connection.content_type = value
-
-
-# Fields that the gate itself reads, found by the name's length first: most fields of an answer are none of them.
-_ROLES: Final[dict[int, dict[bytes, Callable[[UpstreamConnection, bytes], None]]]] = {
-    8: {b"location": _location},
-    12: {b"content-type": _type},
-    14: {b"content-length": _content_length},
-    16: {b"content-encoding": _encoding},
-    17: {b"transfer-encoding": _transfer},
-}
+        answer = self.answer
+        if answer.head_complete and not answer.complete:
+            answer.complete = True
+            answer.keep_alive = self._parser.should_keep_alive()  # llhttp knows it only here

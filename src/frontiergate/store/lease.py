@@ -8,18 +8,20 @@ States: *current* (confirmed within `seconds`) → *stale* (not confirmed in tim
 class Lease:
     """Instants are monotonic: a stepped wall clock neither ends nor prolongs a lease."""
 
-    __slots__ = ("_confirmed_at", "_regressed", "_seconds", "problem")
+    __slots__ = ("_confirmed_at", "_regressed", "_seconds", "problem", "until")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._confirmed_at = float("-inf")
         self._regressed = False
+        self.until = float("-inf")  # the monotonic instant at which it ends: what each request is held against
         self.problem: str | None = "the policy has not been confirmed yet"  # why it is not being confirmed, for health and logs
 
     def confirm(self, asked_at: float) -> None:
         """The store answered a question put at `asked_at`: until then, nothing newer existed."""
         if not self._regressed:
             self._confirmed_at = asked_at
+            self.until = asked_at + self._seconds
             self.problem = None
 
     def fail(self, problem: str) -> None:
@@ -30,6 +32,7 @@ class Lease:
     def regress(self, problem: str) -> None:
         """What was enforced is not in the store any more. Only an operator can tell which of the two is right."""
         self._regressed = True
+        self.until = float("-inf")
         self.problem = problem
 
     @property
@@ -41,4 +44,4 @@ class Lease:
         return now - self._confirmed_at
 
     def stale(self, now: float) -> bool:
-        return self._regressed or now - self._confirmed_at > self._seconds
+        return now > self.until

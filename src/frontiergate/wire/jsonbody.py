@@ -43,6 +43,7 @@ class _Key(str):
 
 _Members = dict[_Key, Raw]
 _MEMBERS = msgspec.json.Decoder(_Members, dec_hook=operator.call)  # no Python frame a key: 0.2 µs each, not 0.5
+_PLAIN = msgspec.json.Decoder(dict[str, Raw])
 _ELEMENTS = msgspec.json.Decoder(list[Raw])
 _STRING = msgspec.json.Decoder(str)
 
@@ -60,6 +61,9 @@ def document(body: bytes | bytearray) -> dict[str, Raw]:
 
 def members(text: bytes | Raw) -> dict[str, Raw]:
     """The members of the object `text`, which is valid UTF-8. Raises JsonError, RepeatedKeyError."""
+    named = _compact(text)
+    if named is not None:
+        return named
     decoder = _MEMBERS if len(text) <= _LARGE else msgspec.json.Decoder(_Members, dec_hook=_counting())
     try:
         found = decoder.decode(text)
@@ -77,6 +81,27 @@ def members(text: bytes | Raw) -> dict[str, Raw]:
     if len(named) != len(found):
         raise RepeatedKeyError(Counter(map(str, found)).most_common(1)[0][0])
     return named
+
+
+def _compact(text: bytes | Raw) -> dict[str, Raw] | None:
+    """The members of an object that is written without white space and repeats no key; None where that is not so.
+
+    What SDKs send. A repeated key leaves one member in the dict, so the bytes of the others are missing from the sum: equality
+    proves that there is none, and costs a third of the general reading.
+    """
+    if len(text) > _LARGE:
+        return None
+    try:
+        found = _PLAIN.decode(text)
+    except (msgspec.DecodeError, RecursionError):  # the general reading says what is wrong
+        return None
+    count = len(found)
+    if count > MOST_MEMBERS:
+        return None
+    # Each member has two quotes, a colon and a comma, but for the last one's; the object has two braces.
+    if sum(map(len, found)) + sum(map(len, found.values())) + 4 * count + 1 != len(text):
+        return None
+    return found
 
 
 def elements(array: Raw) -> list[Raw]:
