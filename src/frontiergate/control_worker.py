@@ -10,12 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 from aiohttp import web
 
-from frontiergate.config.load import load_config, parse_config, resolve_paths
-from frontiergate.config.schema import Address, Config, ServerTls
+from frontiergate.config.load import load_config, read_snapshot
+from frontiergate.config.schema import Address, Config
+from frontiergate.config.tls import server_context
 from frontiergate.control.app import build_app
 from frontiergate.control.plane import Plane, Setup, set_up
 from frontiergate.errors import ConfigError, GateError, StoreError
@@ -38,7 +38,7 @@ class ControlProcess:
         self._retry = retry
         setup = self._load()
         self._listening_on = setup.config.listen.control
-        self._ssl = None if self._listening_on.tls is None else _server_context(self._listening_on.tls)
+        self._ssl = server_context(self._listening_on, "listen.control")
         self._store_url = setup.config.store
         self._metrics = Metrics()
         self.listening = asyncio.Event()
@@ -111,27 +111,11 @@ def _site(runner: web.AppRunner, address: Address, context: ssl.SSLContext | Non
     return web.TCPSite(runner, address.host, address.port, ssl_context=context)
 
 
-def _server_context(tls: ServerTls) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(tls.certificate, tls.key)
-        if tls.client_ca is not None:
-            context.load_verify_locations(tls.client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigError([f"listen.control.tls: the certificate or key cannot be used: {error}"]) from error
-    return context
-
-
 def read_config(path: str | None, source: str | None, environ: Mapping[str, str]) -> Config:
-    """The operator's file; or, under a supervisor, its snapshot of that file (`source`), which relative paths still belong to."""
+    """The operator's file; or, under a supervisor, its snapshot of that file."""
     if path is None or source is None:
         return load_config(path, environ)
-    try:
-        text = Path(path).read_text("utf-8-sig")
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}; the supervisor writes it"]) from error
-    return resolve_paths(parse_config(text, source), Path(source).absolute().parent)
+    return read_snapshot(path, source)
 
 
 async def serve(load: Callable[[], Config], environ: Mapping[str, str], supervised: int | None) -> None:

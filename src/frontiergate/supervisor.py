@@ -17,8 +17,10 @@ import time
 from pathlib import Path
 from typing import Final
 
-from frontiergate.config.load import load_config, parse_config, resolve_paths
+from frontiergate.config.check import check_config
+from frontiergate.config.load import parse_config, read_text, resolve_paths
 from frontiergate.config.schema import Config
+from frontiergate.dialects.registry import DIALECTS
 from frontiergate.errors import ConfigError
 from frontiergate.telemetry import logs
 
@@ -83,10 +85,18 @@ class Supervisor:
             shutil.rmtree(self._directory, ignore_errors=True)
 
     def _read(self) -> tuple[str, Config]:
-        """The file's text, and what it says; read once, so that what is validated is what the processes get."""
-        load_config(self._path, os.environ)
-        text = Path(self._path).read_text("utf-8-sig")
-        return text, resolve_paths(parse_config(text, self._path), Path(self._path).absolute().parent)
+        """The file's text, and what it says; read once, so that what is proved is what the processes get. Raises ConfigError."""
+        if not self._path:
+            raise ConfigError(["no configuration file is named; pass --config FILE or set FRONTIERGATE_CONFIG"])
+        text = read_text(self._path)
+        config = resolve_paths(parse_config(text, self._path), Path(self._path).absolute().parent)
+        problems = check_config(config, DIALECTS.keys(), time.time(), os.environ)
+        errors = [f"{self._path}: {problem.path}: {problem.message}" for problem in problems if problem.level == "error"]
+        if errors:
+            raise ConfigError(errors)
+        for problem in problems:
+            _log.warning("configuration", extra={"path": problem.path, "problem": problem.message})
+        return text, config
 
     def _write_snapshot(self) -> None:
         temporary = self._snapshot.with_suffix(".new")

@@ -22,16 +22,19 @@ import msgspec
 import uvloop
 
 from frontiergate import __version__
-from frontiergate.config.load import parse_config, resolve_paths
-from frontiergate.config.schema import Address, Config, CountryGroup
+from frontiergate.config.check_policy import groups_of
+from frontiergate.config.load import read_snapshot
+from frontiergate.config.schema import Address, Config
+from frontiergate.config.tls import server_context
 from frontiergate.domain.groups import resolve_groups
-from frontiergate.domain.policy import Policy, compile_policy
-from frontiergate.errors import ConfigError, GateError, StoreUnavailable
-from frontiergate.gate.gatekeeper import Gatekeeper, Ground, prepare
+from frontiergate.domain.policy import Policy
+from frontiergate.errors import GateError, StoreUnavailable
+from frontiergate.gate.gatekeeper import Gatekeeper, prepare
 from frontiergate.gate.listener import ClientConnection, Connections
 from frontiergate.gate.preamble import Preamble
 from frontiergate.identity.caller import Callers
 from frontiergate.identity.geoip import Locator
+from frontiergate.store.compiled import compile_state
 from frontiergate.store.feed import Feed, Replica
 from frontiergate.store.protocol import Entry, PolicyState
 from frontiergate.store.registry import open_store
@@ -45,11 +48,6 @@ _HOUSEKEEPING = 5.0  # seconds between looks at files that may have been replace
 _RETRY = 0.5  # seconds between attempts to reach the store at the start
 
 
-def read_snapshot(snapshot: str, source: str) -> Config:
-    """The configuration as the supervisor validated it; `source` is the operator's file, which relative paths belong to."""
-    return resolve_paths(parse_config(Path(snapshot).read_text("utf-8-sig"), source), Path(source).absolute().parent)
-
-
 class Worker:
     """One process of the data plane."""
 
@@ -60,7 +58,7 @@ class Worker:
         self._name = f"{socket.gethostname()}/{number}"
         self._digest = digest(config)
         self._ground = prepare(config, environ)
-        self._groups = groups_of(config)
+        self._groups = resolve_groups(groups_of(config))
         self._store = open_store(config.store)
         self._metrics = Metrics()
         self._audit = AuditLog(config.audit.path, f"{number}")
@@ -101,7 +99,7 @@ class Worker:
 
     def _compile(self, state: PolicyState, at: float) -> Policy:
         self._metrics.configure(directives=[stored.directive.id for stored in state.directives])
-        return compile_state(self._ground, self._groups, state, at)
+        return compile_state(self._ground.catalogue, self._config.directives, self._groups, state, at)
 
     def _enforce(self, policy: Policy, entries: Sequence[Entry] | None) -> int:
         self._keeper.policy = policy
@@ -112,7 +110,7 @@ class Worker:
     async def reload(self, config: Config) -> None:
         """Take a new configuration. Raises ConfigError, DatabaseError or ValueError, and then nothing has changed."""
         ground = prepare(config, self._environ)
-        groups = groups_of(config)
+        groups = resolve_groups(groups_of(config))
         locator = Locator(config.geoip.country, config.geoip.anonymous, config.geoip.max_age)
         old = self._ground
         self._config, self._ground, self._groups, self._locator = config, ground, groups, locator
@@ -168,7 +166,7 @@ class Worker:
     async def _listen(self) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         address = self._config.listen.data
-        context = server_tls(address)
+        context = server_context(address, "listen.data")
         if self._config.clients.forwarded == "proxy-protocol":
             return await _bind(loop, lambda: Preamble(self._connections, context), address, None)
         return await _bind(loop, lambda: ClientConnection(self._connections), address, context)
@@ -226,41 +224,6 @@ async def _bind(
             os.unlink(address.unix)
         return await loop.create_unix_server(factory, address.unix, ssl=context, backlog=_BACKLOG)
     return await loop.create_server(factory, address.host, address.port or 0, reuse_port=True, ssl=context, backlog=_BACKLOG)
-
-
-def server_tls(address: Address) -> ssl.SSLContext | None:
-    """TLS 1.2 and up for callers. Raises ConfigError where the files cannot be used."""
-    tls = address.tls
-    if tls is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(tls.certificate, tls.key)
-        if tls.client_ca is not None:
-            context.load_verify_locations(tls.client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError([f"listen: tls: {error}; check the certificate, key and client_ca files"]) from error
-    return context
-
-
-def compile_state(ground: Ground, groups: Mapping[str, frozenset[str]], state: PolicyState, at: float) -> Policy:
-    """The policy of the configuration's directives and the store's together; the union applies (DESIGN 4.2)."""
-    return compile_policy(
-        ground.catalogue,
-        (*ground.config.directives, *(stored.directive for stored in state.directives)),
-        {pause.model: pause.reason for pause in state.pauses},
-        groups,
-        state.epoch,
-        at,
-    )
-
-
-def groups_of(config: Config) -> dict[str, frozenset[str]]:
-    """The country groups in force: those shipped, and those of the configuration over them."""
-    return resolve_groups(
-        {name: group.countries if isinstance(group, CountryGroup) else group for name, group in config.country_groups.items()}
-    )
 
 
 def digest(config: Config) -> str:

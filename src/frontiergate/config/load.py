@@ -21,14 +21,23 @@ def load_config(path: str | None, environ: Mapping[str, str]) -> Config:
     path = path or environ.get("FRONTIERGATE_CONFIG")
     if not path:
         raise ConfigError(["no configuration file is named; pass --config FILE or set FRONTIERGATE_CONFIG"])
+    return resolve_paths(parse_config(read_text(path), path), Path(path).absolute().parent)
+
+
+def read_text(path: str) -> str:
+    """The text of a configuration file. Raises ConfigError."""
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        return Path(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8"]) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError([f"{path}: cannot be read: {why}; check the name and its permissions"]) from error
-    return resolve_paths(parse_config(text, path), Path(path).absolute().parent)
+
+
+def read_snapshot(snapshot: str, source: str) -> Config:
+    """The configuration as a supervisor has proved and kept it; relative paths still belong to `source`, the operator's file."""
+    return resolve_paths(parse_config(read_text(snapshot), source), Path(source).absolute().parent)
 
 
 def parse_config(text: str, source_name: str) -> Config:
@@ -110,15 +119,12 @@ def is_url(text: str) -> bool:
 
 
 def _store(url: str, base: Path) -> str:
-    """`sqlite:///var/lib/state.db` is absolute, as in RFC 8089's file URLs; `sqlite:state.db` is relative.
-
-    It comes out with four slashes, which those who read three as relative (SQLAlchemy's way) understand as well.
-    """
+    """`sqlite:///var/lib/state.db` is absolute, as in RFC 8089's file URLs; `sqlite:state.db` is relative."""
     scheme, _, path = url.partition(":")
     path = path.removeprefix("//")
     if scheme != "sqlite" or not path.strip("/"):
         return url  # check-config says what is wrong with it
-    return "sqlite:////" + os.path.normpath(base / path).lstrip("/")
+    return "sqlite:///" + os.path.normpath(base / path).lstrip("/")
 
 
 def secret(env: str | None, file: str | None, environ: Mapping[str, str]) -> str:

@@ -12,10 +12,11 @@ from frontiergate.control.watch import Watch
 from frontiergate.domain.catalogue import Catalogue
 from frontiergate.domain.directive import Directive
 from frontiergate.domain.groups import resolve_groups
-from frontiergate.domain.policy import Policy, compile_policy
+from frontiergate.domain.policy import Policy
 from frontiergate.errors import ConfigError, DatabaseError, StoreUnavailable
 from frontiergate.identity.geoip import Locator
-from frontiergate.store.protocol import PolicyState, Position, Store
+from frontiergate.store.compiled import compile_state
+from frontiergate.store.protocol import Position, Store
 from frontiergate.telemetry.metrics import Metrics
 
 HEARTBEAT_LIMIT = 3.0  # seconds without a heartbeat after which a replica counts as silent
@@ -83,7 +84,7 @@ class Plane:
         if compiled is None or compiled[0] is not setup or compiled[1] != position or at < compiled[2].valid_from:
             state = await self.store.state()
             try:
-                policy = compile_state(setup, state, at)
+                policy = compile_state(setup.catalogue, setup.directives.values(), setup.groups, state, at)
             except ValueError as error:  # a country group or programme that it names is gone from the config file
                 raise Problem("conflict", f"a directive in force cannot be compiled, so workers refuse: {error}") from error
             compiled = self._compiled = (setup, Position(state.lineage, state.epoch), policy)
@@ -97,15 +98,3 @@ class Plane:
                 f"{what} loosens what is in force, and enforcement.loosening is second_person: a second operator must agree,"
                 " which this release cannot take down yet; change enforcement.loosening to immediate in the config file to proceed",
             )
-
-
-def compile_state(setup: Setup, state: PolicyState, at: float) -> Policy:
-    """The union of the config file's directives and the store's (DESIGN 4.2)."""
-    return compile_policy(
-        setup.catalogue,
-        (*setup.directives.values(), *(stored.directive for stored in state.directives)),
-        {pause.model: pause.reason for pause in state.pauses},
-        setup.groups,
-        state.epoch,
-        at,
-    )

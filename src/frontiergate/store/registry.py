@@ -7,12 +7,12 @@ from frontiergate.errors import StoreError
 from frontiergate.store.protocol import Store
 from frontiergate.store.sqlite import SqliteStore
 
-_SQLITE = "sqlite:///"
+_SQLITE = "sqlite://"
 
 
 def open_store(url: str, clock: Callable[[], float] = time.time) -> Store:
-    """The store of `sqlite:///relative/path` or `sqlite:////absolute/path`; not opened yet. StoreError on any other URL."""
+    """The store of `sqlite:///absolute/path.db`; not opened yet. StoreError on any other URL."""
     path = url.removeprefix(_SQLITE)
-    if path == url or not path or "\0" in path:
-        raise StoreError(f"store {url!r} is not supported: write sqlite:///relative/path.db or sqlite:////absolute/path.db")
+    if path == url or not path.startswith("/") or not path.strip("/") or "\0" in path:
+        raise StoreError(f"store {url!r} is not supported: write sqlite:///absolute/path.db")
     return SqliteStore(path, clock)

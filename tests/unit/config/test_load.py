@@ -229,7 +229,7 @@ control: {operators: [{name: o, token_file: token}, {name: p, token_env: T}]}
     credential = config.upstreams["o"].credential
     assert credential is not None
     assert (config.upstreams["o"].ca, credential.file, config.upstreams["p"].credential) == (f"{base}/ca.pem", f"{base}/secret", None)
-    assert config.store == f"sqlite:///{base}/state.db"
+    assert config.store == f"sqlite://{base}/state.db"
     assert config.audit.path == f"{base}/audit"
     assert [operator.token_file for operator in config.control.operators] == [f"{base}/token", None]
     assert resolve_paths(config, Path("/elsewhere")) == config
@@ -238,9 +238,9 @@ control: {operators: [{name: o, token_file: token}, {name: p, token_env: T}]}
 @pytest.mark.parametrize(
     ("store", "resolved"),
     [
-        ("sqlite:///var/lib/state.db", "sqlite:////var/lib/state.db"),
-        ("sqlite:////var/lib/state.db", "sqlite:////var/lib/state.db"),
-        ("sqlite:a/../state.db", "sqlite:////base/state.db"),
+        ("sqlite:///var/lib/state.db", "sqlite:///var/lib/state.db"),
+        ("sqlite:////var/lib/state.db", "sqlite:///var/lib/state.db"),
+        ("sqlite:a/../state.db", "sqlite:///base/state.db"),
         ("sqlite:///", "sqlite:///"),
         ("redis://host", "redis://host"),
     ],

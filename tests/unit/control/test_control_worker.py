@@ -34,7 +34,7 @@ def free_port() -> int:
 def write(folder: Path, port: int, more: str = "", text: str = CONFIG) -> Path:
     """A configuration file for a control process."""
     file = folder / "gate.yaml"
-    file.write_text(f"{text}\nstore: sqlite:///{folder}/state/gate.db\nlisten: {{control: {{host: 127.0.0.1, port: {port}}}}}\n{more}")
+    file.write_text(f"{text}\nstore: sqlite://{folder}/state/gate.db\nlisten: {{control: {{host: 127.0.0.1, port: {port}}}}}\n{more}")
     return file
 
 
@@ -193,7 +193,7 @@ def serve_once(file: Path, use: Callable[[ControlProcess], None]) -> None:
 def test_it_listens_on_a_unix_socket(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     file = tmp_path / "gate.yaml"
-    file.write_text(f"{CONFIG}\nstore: sqlite:///{tmp_path}/state/gate.db\nlisten: {{control: {{unix: control.sock}}}}\n")
+    file.write_text(f"{CONFIG}\nstore: sqlite://{tmp_path}/state/gate.db\nlisten: {{control: {{unix: control.sock}}}}\n")
 
     def ask(_: ControlProcess) -> None:
         with socket.socket(socket.AF_UNIX) as client:
@@ -246,7 +246,7 @@ class TestTls:
         (folder / "state").mkdir()
         file = folder / "gate.yaml"
         listen = f"listen: {{control: {{host: 127.0.0.1, port: {port}, tls: {tls}}}}}"
-        file.write_text(f"{CONFIG}\nstore: sqlite:///{folder}/state/gate.db\n{listen}\n")
+        file.write_text(f"{CONFIG}\nstore: sqlite://{folder}/state/gate.db\n{listen}\n")
         return file
 
     def test_it_serves_tls(self, tmp_path: Path, certificate: tuple[Path, Path]) -> None:
@@ -276,5 +276,5 @@ class TestTls:
 
     def test_a_certificate_that_is_missing_is_told(self, tmp_path: Path) -> None:
         file = self.config(tmp_path, free_port(), "{certificate: none.pem, key: none.pem}")
-        with pytest.raises(ConfigError, match=r"listen\.control\.tls: the certificate or key cannot be used"):
+        with pytest.raises(ConfigError, match=r"listen\.control\.tls: .*; check the files certificate, key and client_ca"):
             ControlProcess(lambda: load_config(str(file), {}), ENVIRON)
