@@ -361,6 +361,7 @@ class Exchange:
         self._end(how, reason, cut=True)
 
     def _end(self, how: End, reason: Reason | None, cut: bool = False) -> None:
+        self._record(self.label, reason)  # of a caller who left before there was a verdict
         self.phase = Phase.ENDED
         if self._upstream is not None:
             self._upstream.abort()

@@ -73,7 +73,11 @@ class Upstream:
 
     def take(self) -> "UpstreamConnection | None":
         """An idle connection, or None."""
-        return self._idle.pop() if self._idle else None
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.closing:  # the upstream has ended it in this very turn of the loop
+                return connection
+        return None
 
     @property
     def full(self) -> bool:
@@ -82,19 +86,20 @@ class Upstream:
 
     async def dial(self, deadline: float) -> "UpstreamConnection":
         """A new connection. Raises OSError (ssl.SSLError among them) or TimeoutError after `deadline` seconds."""
+        connection = UpstreamConnection(self)
         self._dialling += 1
         try:
             async with asyncio.timeout(deadline):
-                _, protocol = await asyncio.get_running_loop().create_connection(
-                    lambda: UpstreamConnection(self),
-                    self.host,
-                    self.port,
-                    ssl=self._context,
-                    server_hostname=self.host if self.tls else None,
+                await asyncio.get_running_loop().create_connection(
+                    lambda: connection, self.host, self.port, ssl=self._context, server_hostname=self.host if self.tls else None
                 )
+        except BaseException:
+            if connection in self._open:  # cancelled just when it had been made, it would belong to nobody
+                connection.abort()
+            raise
         finally:
             self._dialling -= 1
-        return protocol
+        return connection
 
     def put_back(self, connection: "UpstreamConnection") -> None:
         """Keep a connection that ended its exchange cleanly, or close it."""
@@ -207,6 +212,11 @@ class UpstreamConnection(asyncio.Protocol):
         """Close at once; the receiver is not told."""
         self._receiver = None
         self._transport.abort()
+
+    @property
+    def closing(self) -> bool:
+        """Whether nothing more can be sent on it."""
+        return self._transport.is_closing()
 
     def pause(self) -> None:
         """Read no more: the caller has stopped reading."""
