@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 from tests.bypass.probe import Probe
+from tests.bypass.scripted import Scripted
 from tests.fixtures.gate import Gate
 from tests.fixtures.idp import IdentityProvider
 from tests.fixtures.upstream import Upstream, like_a_model
 
-# Models besides the usual ones: `closed` is open to nobody, `elsewhere` has an upstream of its own.
+# The usual models, two that share a name in different dialects, and one at an upstream that does what a test's script says.
 MODELS = [
     {
         "id": "openai/gpt-frontier",
@@ -27,6 +28,7 @@ MODELS = [
         "tags": ["frontier"],
     },
     {"id": "openai/two-faced", "names": ["two-faced"], "dialects": ["openai"], "upstream": "stub"},
+    {"id": "openai/gpt-scripted", "names": ["gpt-scripted"], "dialects": ["openai"], "upstream": "scripted"},
     {"id": "anthropic/two-faced", "names": ["two-faced"], "dialects": ["anthropic"], "upstream": "stub", "tags": ["frontier"]},
 ]
 
@@ -47,9 +49,25 @@ def shared_idp() -> IdentityProvider:
 
 
 @pytest.fixture(scope="session")
-def gate(shared_upstream: Upstream, shared_idp: IdentityProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+def scripted() -> Iterator[Scripted]:
+    server = Scripted()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def gate(
+    shared_upstream: Upstream, scripted: Scripted, shared_idp: IdentityProvider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gate]:
     """A running gate of two workers; tests that change it for good start their own."""
-    with Gate(tmp_path_factory.mktemp("gate"), shared_upstream, shared_idp, workers=2, models=MODELS) as running:
+    with Gate(
+        tmp_path_factory.mktemp("gate"),
+        shared_upstream,
+        shared_idp,
+        workers=2,
+        models=MODELS,
+        upstreams={"scripted": {"url": scripted.url}},
+    ) as running:
         yield running
 
 

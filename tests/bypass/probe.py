@@ -19,7 +19,7 @@ T = TypeVar("T")
 class Line:
     """One client connection, written byte by byte as a test likes, and read strictly."""
 
-    def __init__(self, port: int, source: str = "127.0.0.1", timeout: float = 10, buffer: int | None = None) -> None:
+    def __init__(self, port: int, source: str = "127.0.0.1", timeout: float = 5, buffer: int | None = None) -> None:
         self.sock = socket.socket()
         if buffer is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)

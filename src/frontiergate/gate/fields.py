@@ -63,6 +63,7 @@ _NOT_RELAYED: Final = frozenset(
         b"proxy-authenticate",
         b"proxy-authorization",
         b"proxy-connection",
+        b"refresh",  # browsers follow it like a redirect
         b"set-cookie",
         b"set-cookie2",
         b"strict-transport-security",

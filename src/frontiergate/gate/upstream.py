@@ -19,7 +19,8 @@ from frontiergate.gate.fields import CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_T
 _MAX_INTERIM: Final = 8  # 1xx responses accepted before the final one
 _MAX_FIELDS: Final = 512  # names and values of relayed fields
 _JOINED: Final = 1 << 16  # bytes of a body up to which copying it behind its head is cheaper than a second write
-_MAX_HEAD: Final = 256 << 10  # bytes read before the head must have ended
+_MAX_HEAD: Final = 256 << 10  # bytes of a head, or between two pieces of a body: chunk extensions and trailers
+_STATUSES: Final = range(100, 600)  # RFC 9110 section 15
 
 
 class Receiver(Protocol):
@@ -30,6 +31,9 @@ class Receiver(Protocol):
 
     def upstream_lost(self, why: str) -> None:
         """The answer will not be completed."""
+
+    def fault(self, error: BaseException | None) -> None:
+        """A defect of ours while it was told."""
 
 
 class Upstream:
@@ -152,10 +156,12 @@ class Answer:
             self.content_type = value
             self.fields += (b"\r\ncontent-type: ", value)
         elif role == TRANSFER_ENCODING:
-            if value.strip().lower() != b"chunked":
+            if value.strip().lower() != b"chunked" or self.chunked:
                 raise ValueError("its answer has a transfer coding other than chunked")
             self.chunked = True
         elif role == LOCATION:
+            if self.location is not None:  # only one of two could be looked at
+                raise ValueError("its answer has two Location fields")
             self.location = value
             self.fields += (b"\r\nlocation: ", value)
         elif role == CONTENT_ENCODING:
@@ -166,7 +172,7 @@ class Answer:
 class UpstreamConnection(asyncio.Protocol):
     """One connection, and in `answer` the answer that is being read from it."""
 
-    __slots__ = ("_dirty", "_head_bytes", "_known", "_parser", "_paused", "_receiver", "_transport", "_upstream", "answer")
+    __slots__ = ("_dirty", "_known", "_parser", "_paused", "_receiver", "_transport", "_unframed", "_upstream", "answer")
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
@@ -175,7 +181,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._parser = HttpResponseParser(self)
         self._dirty = self._paused = False
-        self._head_bytes = 0
+        self._unframed = 0  # bytes since the answer began, or since its body last grew
         self.answer = Answer()
 
     # -- what an exchange does with it
@@ -201,7 +207,7 @@ class UpstreamConnection(asyncio.Protocol):
             and transport.get_write_buffer_size() == 0  # else the request was not wholly taken: an early answer
         ):
             self.answer = Answer()
-            self._head_bytes = 0
+            self._unframed = 0
             if self._paused:
                 self.resume()
             self._upstream.put_back(self)
@@ -235,35 +241,42 @@ class UpstreamConnection(asyncio.Protocol):
         self._upstream.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        receiver, answer = self._receiver, self.answer
-        if receiver is None:  # bytes that nobody asked for: never the beginning of another caller's answer
+        if self._receiver is None:  # bytes that nobody asked for: never the beginning of another caller's answer
             self._transport.abort()
             return
-        if not answer.head_complete:
-            self._head_bytes += len(data)
+        self._unframed += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
-            if not answer.complete:
+            if not self.answer.complete:
                 self._fail("its answer is not valid HTTP" if not isinstance(error, HttpParserCallbackError) else str(error.__context__))
                 return
             self._dirty = True
-        if answer.head_complete:
-            receiver.upstream_progress(self, answer)
-        elif self._head_bytes > _MAX_HEAD:
-            self._fail("its answer's head is too large")
+        answer = self.answer  # only now: an interim answer has been replaced by what follows it
+        if self._unframed > _MAX_HEAD and not answer.complete:
+            self._fail("its answer's head, chunk extensions or trailers are too large")
+        elif answer.head_complete:
+            self._tell(answer)
 
     def eof_received(self) -> None:
         # A body that is delimited by the connection's end (RFC 9112 section 6.3, rule 8) ends here, and only by an orderly FIN.
         answer = self.answer
         if self._receiver is not None and answer.until_close and not answer.complete:
             answer.complete = True
-            self._receiver.upstream_progress(self, answer)
+            self._tell(answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._upstream.gone(self)
         if self._receiver is not None and not self.answer.complete:
             self._fail("it closed the connection before its answer had ended")
+
+    def _tell(self, answer: Answer) -> None:
+        receiver = self._receiver
+        assert receiver is not None
+        try:
+            receiver.upstream_progress(self, answer)
+        except Exception as error:  # noqa: BLE001 - the last line of defence: else the loop logs it and the caller waits for ever
+            receiver.fault(error)
 
     def _fail(self, why: str) -> None:
         receiver, self._receiver = self._receiver, None
@@ -293,6 +306,8 @@ class UpstreamConnection(asyncio.Protocol):
         if answer.complete:  # a second answer to one request: seen as dirty, never read
             return
         status = self._parser.get_status_code()
+        if status not in _STATUSES:
+            raise ValueError("its answer has a status that HTTP does not have")
         if status < 200:
             if status == 101 or answer.interim >= _MAX_INTERIM:
                 raise ValueError("it sent an interim answer that was not asked for")
@@ -308,6 +323,7 @@ class UpstreamConnection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         answer = self.answer
         if not answer.complete:
+            self._unframed = 0
             answer.body.append(body)
 
     def on_message_complete(self) -> None:
