@@ -364,7 +364,8 @@ class Exchange:
         self._end(how, reason, cut=True)
 
     def _end(self, how: End, reason: Reason | None, cut: bool = False) -> None:
-        self._record(self.label, reason)  # of a caller who left before there was a verdict
+        if not self._recorded:  # the caller left before there was a verdict
+            self._record(self.label, reason)
         self.phase = Phase.ENDED
         if self._upstream is not None:
             self._upstream.abort()

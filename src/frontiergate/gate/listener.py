@@ -185,10 +185,10 @@ class ClientConnection(asyncio.Protocol):
         field = self._known.get(name)
         if field is None:
             field = self._keeper.ground.fields.classify(name)
-        if field.__class__ is bytes:
+        if isinstance(field, bytes):
             request.fields += (field, value)
         elif field:
-            request.take_special(cast(int, field), name, value)
+            request.take_special(field, name, value)
 
     def on_headers_complete(self) -> None:
         request = self._request

@@ -32,8 +32,8 @@ def decision(keeper: "Gatekeeper", exchange: "Exchange", verdict: str, reason: R
         dialect=None if request.dialect is None else request.dialect.name,
         operation=None if request.route is None else request.route.operation.name,
         models=decided.models if decided is not None else tuple([model.id for model in exchange.models]),
-        directives=_ids(decided.violations) if decided is not None else (),
-        observed=_ids(decided.observed) if decided is not None else (),
+        directives=_ids(decided.violations) if decided is not None and decided.violations else (),
+        observed=_ids(decided.observed) if decided is not None and decided.observed else (),
         grants=decided.grants if decided is not None else (),
         facts=facts.recorded if facts is not None else (),
         location=exchange.whereabouts.location,
@@ -42,7 +42,7 @@ def decision(keeper: "Gatekeeper", exchange: "Exchange", verdict: str, reason: R
 
 
 def _ids(violations: Sequence[Violation]) -> tuple[str, ...]:
-    return tuple([violation.directive.id for violation in violations]) if violations else ()
+    return tuple([violation.directive.id for violation in violations])
 
 
 def ended(keeper: "Gatekeeper", exchange: "Exchange", end: End, reason: Reason | None) -> None:

@@ -56,25 +56,25 @@ class Request:
 
     def take_special(self, role: int, name: bytes, value: bytes) -> None:
         """Take a field that the gate reads itself (`fields` says which)."""
-        if role == CREDENTIAL:
+        if role == CONTENT_LENGTH:
+            self.length = int(value)  # llhttp has checked that it is one, and digits
+        elif role == CREDENTIAL:
             self._credential_fields.append((name.lower(), value))
-        elif role == MARK:
-            lower = name.lower()
-            self._marks.append(lower)
-            self.fields += (b"\r\n%b: " % lower, value)
+        elif role == HOST:
+            self._hosts += 1
         elif role == CONTENT_TYPE:
             if self._content_type is not None:
                 self.refuse(Reason.CALLER_CONTENT_TYPE_UNSUPPORTED, "The request has two Content-Type fields; send one.")
             self._content_type = value
-        elif role == CONTENT_LENGTH:
-            self.length = int(value)  # llhttp has checked that it is one, and digits
+        elif role == MARK:
+            lower = name.lower()
+            self._marks.append(lower)
+            self.fields += (b"\r\n%b: " % lower, value)
         elif role == FORWARDING:
             self.forwarding.append((name.lower(), value))
         elif role == CONTENT_ENCODING:
             # Lines of one name are one list (RFC 9110 section 5.3): a last `identity` must not hide a `gzip` before it.
             self._encoding = value if self._encoding is None else b"%b, %b" % (self._encoding, value)
-        elif role == HOST:
-            self._hosts += 1
         elif role == EXPECT:
             self.expects = True
             if value.strip().lower() != b"100-continue":
@@ -159,4 +159,6 @@ class Request:
     def whole_body(self) -> bytes:
         """The body as received, without its framing."""
         body = self.body
-        return body[0] if len(body) == 1 else b"".join(body)
+        if len(body) != 1:
+            body[:] = (b"".join(body),)
+        return body[0]

@@ -82,9 +82,10 @@ class Sessions:
 
 
 def _valid_until(session: "Exchange") -> float:
-    assert session.caller is not None
-    assert session.verdict is not None
-    return min(session.caller.expires_at, session.verdict.valid_until)
+    caller, verdict = session.caller, session.verdict
+    assert caller is not None
+    assert verdict is not None
+    return caller.expires_at if caller.expires_at < verdict.valid_until else verdict.valid_until
 
 
 def _judge_again(keeper: "Gatekeeper", session: "Exchange") -> Verdict | Refused:

@@ -294,12 +294,12 @@ class UpstreamConnection(asyncio.Protocol):
         field = self._known.get(name)
         if field is None:
             field = self._upstream.fields.classify(name)
-        if field.__class__ is bytes:
+        if isinstance(field, bytes):
             answer = self.answer
             if not answer.head_complete:  # trailers, and a second answer's fields, are not relayed
                 answer.fields += (field, value)
         elif field and not self.answer.head_complete:
-            self.answer.take_field(cast(int, field), value)
+            self.answer.take_field(field, value)
 
     def on_headers_complete(self) -> None:
         answer = self.answer

@@ -79,9 +79,9 @@ class Caller:
         """What holds of this caller at that place at `at`; remembered for the last few places."""
         known = self._facts.get(whereabouts)
         if known is not None:
-            facts = known.at(at)
-            if facts is known:
+            if known.valid_from <= at < known.valid_until:
                 return known
+            facts = known.at(at)
         else:
             facts = establish((*self.evidence, *whereabouts.evidence), at)
             if len(self._facts) >= _WHEREABOUTS_KEPT:
