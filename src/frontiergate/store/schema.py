@@ -37,7 +37,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
 
 def bring_forward(connection: sqlite3.Connection, path: str) -> None:
     """Create or migrate, in one transaction. StoreError where the file is not ours, or newer than this version."""
-    if _seen(connection, path) == len(MIGRATIONS):
+    with transaction(connection, "DEFERRED"):  # one snapshot: another process may be creating the file right now
+        seen = _seen(connection, path)
+    if seen == len(MIGRATIONS):
         return
     with transaction(connection, "IMMEDIATE"):
         seen = _seen(connection, path)  # again: another process may have been faster
