@@ -102,6 +102,7 @@ class Worker:
         return compile_state(self._ground.catalogue, self._config.directives, self._groups, state, at)
 
     def _enforce(self, policy: Policy, entries: Sequence[Entry] | None) -> int:
+        self._keeper.take_ground(self._ground)  # with the policy that was compiled for it, never without
         self._keeper.policy = policy
         severed = self._keeper.sessions.enforce(self._keeper, entries)
         self._metrics.policy_epoch(policy.epoch)
@@ -112,15 +113,19 @@ class Worker:
         ground = prepare(config, self._environ)
         groups = resolve_groups(groups_of(config))
         locator = Locator(config.geoip.country, config.geoip.anonymous, config.geoip.max_age)
-        old = self._ground
-        self._config, self._ground, self._groups, self._locator = config, ground, groups, locator
+        old = self._config, self._ground, self._groups
+        self._config, self._ground, self._groups = config, ground, groups
+        try:
+            self._feed.recompile()  # first: a directive in the store may need what the new file does not have any more
+        except ValueError:
+            self._config, self._ground, self._groups = old
+            raise
         self._digest = digest(config)
-        self._keeper.take_ground(ground)
-        self._keeper.locator = locator
-        await self._callers.reconfigure(config.identity)
+        self._locator = self._keeper.locator = locator
         self._configure_metrics()
-        self._feed.recompile()
-        for upstream in old.upstreams.values():
+        await self._callers.reconfigure(config.identity)
+        self._keeper.sessions.enforce(self._keeper, ())  # callers of an issuer that is gone have ended
+        for upstream in old[1].upstreams.values():
             upstream.close()
         _log.info("configuration taken", extra={"config": self._digest})
 

@@ -76,6 +76,7 @@ def test_a_withdrawal_ends_a_thousand_streams_on_two_workers_and_lifting_it_rest
 def streams_flow(shared_upstream: Upstream) -> Iterator[None]:
     """Streams of the next test flow until it says otherwise."""
     yield
+    shared_upstream.going.set()
 
 
 def test_only_the_streams_of_the_withdrawn_model_end(gate: Gate, shared_upstream: Upstream) -> None:

@@ -136,8 +136,8 @@ def test_a_strict_audit_record_is_on_disk_before_the_upstream_is_asked(upstream:
             assert reply.status == 200
             ids.append(reply.headers["x-gate-request-id"])
         gate.kill()
-        for id, seen in zip(ids, on_disk, strict=True):
-            assert id in seen
+        for request_id, seen in zip(ids, on_disk, strict=True):
+            assert request_id in seen
         kept = [record["id"] for record in gate.decisions() if record["kind"] == "decision"]
         assert kept == ids
 

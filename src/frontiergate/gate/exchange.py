@@ -317,6 +317,16 @@ class Exchange:
         reason = cause.reason
         assert reason is not None
         self._keeper.metrics.severed(self.models[0].id, reason.value)
+        self._stop(cause)
+
+    def drained(self) -> None:
+        """The worker stops and can wait no longer."""
+        self._stop(Refused(Reason.GATE_DRAINING, "This gate is being stopped before the answer has ended."))
+
+    def _stop(self, cause: Verdict | Refused) -> None:
+        """End it as politely as its phase allows."""
+        reason = cause.reason
+        assert reason is not None
         if self.phase < Phase.ANSWERING:
             self._refuse(cause, ended=End.SEVERED)
             return

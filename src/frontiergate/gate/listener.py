@@ -328,10 +328,11 @@ class ClientConnection(asyncio.Protocol):
             self._transport.close()
 
     def abort(self) -> None:
-        """The worker's patience is over."""
+        """The worker's patience is over: an exchange that still goes on is severed, for the gate's own reason."""
         if self._exchange is not None:
-            self._exchange.client_gone()
-        self._transport.abort()
+            self._exchange.drained()
+        else:
+            self._transport.abort()
 
     def _finish(self, request: Request) -> None:
         self._last = True
