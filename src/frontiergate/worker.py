@@ -194,6 +194,9 @@ class Worker:
             await asyncio.sleep(Connections.SWEEP)
             self._connections.sweep()
             self._keeper.sessions.instant(self._keeper)
+            self._metrics.live_sessions(self._keeper.sessions.by_model())
+            self._metrics.client_connections(len(self._connections.open))
+            self._metrics.upstream_connections({name: upstream.connections for name, upstream in self._ground.upstreams.items()})
             self._metrics.replica_lag(self._feed.lease.age(time.monotonic()))
 
     async def _housekeep(self) -> None:

@@ -38,7 +38,7 @@ def groups_of(config: Config) -> dict[str, tuple[str, ...]]:
 
 def _models(config: Config, dialects: Collection[str]) -> Iterator[Problem]:
     if not config.models:
-        yield warning("models", "is empty, so that every request is refused; list the models that callers may ask for")
+        yield error("models", "is empty, so that every request would be refused: the file may be half written; list the models")
     for index, model in enumerate(config.models):
         path = f"models[{index}]"
         for name in (model.id, *model.names):

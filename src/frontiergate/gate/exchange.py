@@ -79,6 +79,7 @@ class Exchange:
     _upstream: UpstreamConnection | None = None
     _task: asyncio.Task[None] | None = None
     _recorded: bool = False
+    _sent: float = 0.0  # when the request went to the upstream, by the performance counter
 
     def __init__(self, client: "ClientConnection", keeper: Gatekeeper, request: Request) -> None:
         self._client = client
@@ -246,7 +247,8 @@ class Exchange:
         )
         self._client.set_deadline(self._keeper.first_byte_timeout)
         connection.send(self, head, body)
-        self._keeper.metrics.overhead_seconds(perf_counter() - self.started)
+        self._sent = now = perf_counter()
+        self._keeper.metrics.overhead_seconds(now - self.started)
 
     # -- ANSWERING
 
@@ -260,6 +262,7 @@ class Exchange:
                 if problem is not None:
                     self._refuse(Refused(Reason.UPSTREAM_BROKE, problem))
                     return
+            self._keeper.metrics.upstream_seconds(self.models[0].upstream, perf_counter() - self._sent)
             relay = self._relay = Relay()
             self.phase = Phase.ANSWERING
             self.status = answer.status

@@ -84,6 +84,11 @@ class Upstream:
         return None
 
     @property
+    def connections(self) -> int:
+        """How many connections are open, idle ones included."""
+        return len(self._open)
+
+    @property
     def full(self) -> bool:
         """Whether no further connection may be opened."""
         return len(self._open) + self._dialling >= self._config.max_connections

@@ -5,7 +5,6 @@ apply. Signatures are left to pyjwt and cryptography, with one algorithm and one
 """
 
 import base64
-import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -132,7 +131,8 @@ def _instant(claims: Object, name: str) -> float | None:
     if name not in claims:
         return None
     value = claims[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and 0 <= value < _LATEST):
+    # Compared, not converted: NaN and infinity fail, and an integer of 400 digits has no float (OverflowError).
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LATEST:
         raise _invalid(f"its {name} is not a NumericDate (RFC 7519 section 2)")
     return float(value)
 

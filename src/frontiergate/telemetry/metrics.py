@@ -10,7 +10,7 @@ behind the other processes, a kill -9 loses at most the last FLUSH of counts. Th
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import prometheus_client as prometheus
 from prometheus_client import multiprocess
@@ -72,7 +72,7 @@ class Metrics:
         self._upstream_connections = Levels(
             level("upstream_connections", "Connections to upstreams, idle ones included.", ("upstream",)), (self._upstreams,)
         )
-        self._client_connections = Levels(level("client_connections", "Connections of callers."), ())
+        self._client_connections = level("client_connections", "Connections of callers.")
         self._decision = Observations(histogram("decision_seconds", "Time to decide one request.", _DECISION))
         self._overhead = Observations(
             histogram("overhead_seconds", "Time from a request read to the first byte written upstream.", _OVERHEAD)
@@ -95,7 +95,6 @@ class Metrics:
             self._observed,
             self._sessions,
             self._upstream_connections,
-            self._client_connections,
             self._decision,
             self._overhead,
         )
@@ -126,14 +125,14 @@ class Metrics:
     def observed_violation(self, directive: str) -> None:
         self._observed.add((directive,))
 
-    def live_sessions(self, model: str, delta: int) -> None:
-        self._sessions.add((model,), delta)
+    def live_sessions(self, by_model: Mapping[str, int]) -> None:
+        self._sessions.replace(by_model)
 
-    def upstream_connections(self, upstream: str, delta: int) -> None:
-        self._upstream_connections.add((upstream,), delta)
+    def upstream_connections(self, by_upstream: Mapping[str, int]) -> None:
+        self._upstream_connections.replace(by_upstream)
 
-    def client_connections(self, delta: int) -> None:
-        self._client_connections.add((), delta)
+    def client_connections(self, number: int) -> None:
+        self._client_connections.set(number)
 
     def upstream_seconds(self, upstream: str, seconds: float) -> None:
         """How long `upstream` took to begin its answer."""

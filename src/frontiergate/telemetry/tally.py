@@ -1,7 +1,7 @@
 """Counting in plain ints, written to prometheus_client in batches (why: see `metrics`). Not thread-safe: one loop's thread."""
 
 from bisect import bisect_left
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 
 import prometheus_client as prometheus
 
@@ -39,12 +39,18 @@ class Counts(_Labelled):
 
 
 class Levels(_Labelled):
-    """A gauge that goes up and down by what `add` says."""
+    """A gauge of how many there are now."""
 
     def __init__(self, gauge: prometheus.Gauge, vocabularies: Sequence[Set[str]]) -> None:
         super().__init__(vocabularies)
         self._gauge = gauge
         self._written: dict[tuple[str, ...], int] = {}
+
+    def replace(self, numbers: Mapping[str, int]) -> None:
+        """There are so many now, by the one label; those not named are gone."""
+        self._numbers = dict.fromkeys(self._numbers, 0)
+        for label, number in numbers.items():
+            self.add((label,), number)
 
     def flush(self) -> None:
         if self._written != self._numbers:

@@ -46,10 +46,10 @@ def test_no_caller_can_make_a_series() -> None:
     for n in range(1000):
         metrics.request(f"model-{n}", f"dialect-{n}", f"verdict-{n}", f"reason-{n}")
         metrics.severed(f"model-{n}", f"reason-{n}")
-        metrics.live_sessions(f"model-{n}", 1)
-        metrics.upstream_connections(f"upstream-{n}", 1)
         metrics.observed_violation(f"directive-{n}")
         metrics.upstream_seconds(f"upstream-{n}", 0.1)
+    metrics.live_sessions({f"model-{n}": 1 for n in range(1000)})
+    metrics.upstream_connections({f"upstream-{n}": 1 for n in range(1000)})
     found = values(metrics)
     assert found['frontiergate_requests_total{dialect="other",model="other",reason="other",verdict="other"}'] == 1000
     assert found['frontiergate_live_sessions{model="other"}'] == 1000
@@ -68,12 +68,11 @@ def test_what_there_is_none_of_is_none_not_other() -> None:
 
 def test_levels_go_up_and_down() -> None:
     metrics = configured()
-    metrics.live_sessions("openai/gpt", 1)
-    metrics.live_sessions("openai/gpt", 1)
+    metrics.live_sessions({"openai/gpt": 2})
     metrics.client_connections(5)
-    metrics.upstream_connections("openai", 2)
+    metrics.upstream_connections({"openai": 2})
     assert metrics.live_sessions_by_model() == {"openai/gpt": 2}
-    metrics.live_sessions("openai/gpt", -2)
+    metrics.live_sessions({})
     found = values(metrics)
     assert found['frontiergate_live_sessions{model="openai/gpt"}'] == 0
     assert found["frontiergate_client_connections"] == 5
@@ -151,7 +150,7 @@ metrics.configure(models=["m"], dialects=["openai"])
 for _ in range(int(sys.argv[1])):
     metrics.request("m", "openai", "forward", None)
     metrics.decision_seconds(1e-6)
-metrics.live_sessions("m", int(sys.argv[1]))
+metrics.live_sessions({"m": int(sys.argv[1])})
 metrics.policy_epoch(int(sys.argv[2]))
 metrics.flush()
 print("ready", flush=True)
