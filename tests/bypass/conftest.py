@@ -3,34 +3,60 @@
 from collections.abc import Iterator
 
 import pytest
+from tests.bypass.keys import hostile_keys
 from tests.bypass.probe import Probe
 from tests.bypass.scripted import Scripted
-from tests.fixtures.gate import Gate
+from tests.fixtures.gate import ORDER, Gate
 from tests.fixtures.idp import IdentityProvider
 from tests.fixtures.upstream import Upstream, like_a_model
 
+CLAIMS = {
+    "nationality": "nationalities",
+    "us_person": "us_person",
+    "residence": "address.country",
+    "organisation": "org_id",
+    "organisation_country": "org_country",
+    "cohorts": "groups",
+}
+ISSUERS = [
+    {"issuer": "https://idp.example", "jwks": "jwks.json", "audiences": ["frontier-gate"], "claims": CLAIMS, "trust_frameworks": ["eidas"]},
+    {"issuer": "https://other.example", "jwks": "other.json", "audiences": ["frontier-gate"], "claims": CLAIMS},
+]
+
+
+def _model(
+    id: str, *names: str, dialects: tuple[str, ...] = ("openai",), upstream: str = "stub", tags: tuple[str, ...] = ()
+) -> dict[str, object]:
+    return {"id": id, "names": names, "dialects": dialects, "upstream": upstream, "tags": tags}
+
+
 # The usual models, two that share a name in different dialects, and one at an upstream that does what a test's script says.
 MODELS = [
-    {
-        "id": "openai/gpt-frontier",
-        "names": ["gpt-frontier", "gpt-frontier-2026-11-01"],
-        "dialects": ["openai"],
-        "upstream": "stub",
-        "tags": ["frontier"],
-    },
-    {"id": "openai/gpt-open", "names": ["gpt-open"], "dialects": ["openai", "anthropic"], "upstream": "stub"},
-    {"id": "openai/gpt-vetted", "names": ["gpt-vetted"], "dialects": ["openai"], "upstream": "stub"},
-    {
-        "id": "anthropic/claude-frontier-5",
-        "names": ["claude-frontier"],
-        "dialects": ["anthropic"],
-        "upstream": "stub",
-        "tags": ["frontier"],
-    },
-    {"id": "openai/two-faced", "names": ["two-faced"], "dialects": ["openai"], "upstream": "stub"},
-    {"id": "openai/gpt-scripted", "names": ["gpt-scripted"], "dialects": ["openai"], "upstream": "scripted"},
-    {"id": "anthropic/two-faced", "names": ["two-faced"], "dialects": ["anthropic"], "upstream": "stub", "tags": ["frontier"]},
+    _model("openai/gpt-frontier", "gpt-frontier", "gpt-frontier-2026-11-01", tags=("frontier",)),
+    _model("openai/gpt-open", "gpt-open", dialects=("openai", "anthropic")),
+    _model("openai/gpt-vetted", "gpt-vetted", "gpt-vetted-alias"),
+    _model("openai/gpt-vetted-too", "gpt-vetted-too"),
+    _model("openai/gpt-allied", "gpt-allied"),
+    _model("openai/gpt-here", "gpt-here"),
+    _model("anthropic/claude-frontier-5", "claude-frontier", dialects=("anthropic",), tags=("frontier",)),
+    _model("openai/two-faced", "two-faced"),
+    _model("anthropic/two-faced", "two-faced", dialects=("anthropic",), tags=("frontier",)),
+    _model("openai/gpt-scripted", "gpt-scripted", upstream="scripted"),
+    *(_model(f"openai/gpt-spare-{n}", f"gpt-spare-{n}") for n in range(8)),  # for tests that withdraw one
 ]
+DIRECTIVES = [
+    {"id": "is-2026-014", "order": ORDER, "models": [{"tag": "frontier"}], "require": {"us_person": True}, "otherwise": "refuse"},
+    {"id": "caisi-1", "order": ORDER, "models": ["openai/gpt-vetted*"], "require": {"never": True}, "otherwise": {"vet": "caisi"}},
+    {
+        "id": "allied-1",
+        "order": ORDER,
+        "models": ["openai/gpt-allied"],
+        "require": {"nationality": {"all_in": ["five_eyes"]}, "assurance": "attested"},
+        "otherwise": "refuse",
+    },
+    {"id": "here-1", "order": ORDER, "models": ["openai/gpt-here"], "require": {"location": {"any_in": ["US"]}}, "otherwise": "refuse"},
+]
+USUAL = {"models": MODELS, "directives": DIRECTIVES, "identity": {"issuers": ISSUERS}}
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +71,14 @@ def shared_idp() -> IdentityProvider:
     provider = IdentityProvider()
     provider.add_key("k1", "RS256")
     provider.add_key("e1", "ES256")
+    provider.extra_jwks = [published for _, published in hostile_keys().values()]
+    return provider
+
+
+@pytest.fixture(scope="session")
+def other_idp() -> IdentityProvider:
+    provider = IdentityProvider("https://other.example")
+    provider.add_key("k1", "ES256")
     return provider
 
 
@@ -57,17 +91,18 @@ def scripted() -> Iterator[Scripted]:
 
 @pytest.fixture(scope="session")
 def gate(
-    shared_upstream: Upstream, scripted: Scripted, shared_idp: IdentityProvider, tmp_path_factory: pytest.TempPathFactory
+    shared_upstream: Upstream,
+    scripted: Scripted,
+    shared_idp: IdentityProvider,
+    other_idp: IdentityProvider,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Gate]:
     """A running gate of two workers; tests that change it for good start their own."""
-    with Gate(
-        tmp_path_factory.mktemp("gate"),
-        shared_upstream,
-        shared_idp,
-        workers=2,
-        models=MODELS,
-        upstreams={"scripted": {"url": scripted.url}},
-    ) as running:
+    started = Gate(
+        tmp_path_factory.mktemp("gate"), shared_upstream, shared_idp, workers=2, upstreams={"scripted": {"url": scripted.url}}, **USUAL
+    )
+    other_idp.write_jwks(started.directory / "other.json")
+    with started as running:
         yield running
 
 

@@ -122,6 +122,11 @@ class Probe:
         self.mallory = mallory  # a national of CN, no US person
         self._requests, self._bytes, self._connections = len(upstream.requests), len(upstream.raw), upstream.connections
 
+    @property
+    def seen(self) -> int:
+        """How many requests had reached the upstream at the last look."""
+        return self._requests
+
     # -- writing requests
 
     def head(
