@@ -118,6 +118,7 @@ class Feed(Generic[P]):
         self._adopt(state, self._compile(state, self._clock()))
         self._last = last[-1] if last else None
         await self._keep()
+        await self._report()  # before anybody is admitted: who waits for all replicas must know of this one
         self.lease.confirm(asked_at)
 
     async def follow(self) -> None:

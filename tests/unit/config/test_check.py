@@ -118,7 +118,7 @@ def test_the_configurations_to_deploy_have_no_errors() -> None:
         ("control: {operators: [{name: a, token_env: OP}, {name: a, token_env: B}]}", "error control.operators[1].name: 'a' is listed twice; give"),
         ("control: {operators: [{name: a, token_env: OP}, {name: b, token_env: OP}]}", "error control.operators[1]: has the same token as 'a', so"),
         # catalogue
-        ("models: []", "warning models: is empty, so that every request is refused; list the models"),
+            ("models: []", "error models: is empty, so that every request would be refused: the file may be half written; list the models"),
         ("models: [{id: m, dialects: [openai], upstream: upp}]", "error models[0].upstream: there is no upstream 'upp'; did you mean 'up'?"),
         ("models: [{id: m, dialects: [openai], upstream: ''}]", "error models[0].upstream: is empty; name the upstream that serves the model"),
         ("models: [{id: m, dialects: [opnai], upstream: up}]", "error models[0].dialects: there is no dialect 'opnai'; did you mean 'openai'?"),
