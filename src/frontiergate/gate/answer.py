@@ -10,8 +10,11 @@ _URL_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-._~:/?#[]@!
 _RETRY_IS_USELESS = ("policy_", "vetting_", "caller_", "operator_")
 
 
-def refusal(dialect: Dialect, refusal: Refusal, verdict: str, *, at: float, close: bool) -> bytes:
-    """The refusal in the dialect's shape. SDKs retry 408, 409, 429 and 5xx unless told not to (DIALECTS.md)."""
+def refusal(dialect: Dialect, refusal: Refusal, verdict: str, *, at: float, close: bool, head_only: bool) -> bytes:
+    """The refusal in the dialect's shape; of it only the head where HEAD was asked (RFC 9110 section 9.3.2).
+
+    SDKs retry 408, 409, 429 and 5xx unless told not to (DIALECTS.md).
+    """
     fields = [
         ("content-type", "application/json"),
         ("cache-control", "no-store"),
@@ -29,7 +32,9 @@ def refusal(dialect: Dialect, refusal: Refusal, verdict: str, *, at: float, clos
         fields.append(("link", f'<{refusal.docs_url}>; rel="blocked-by"'))  # RFC 7725 section 4
     if refusal.status == 401:
         fields.append(("www-authenticate", 'Bearer realm="frontiergate"'))  # RFC 9110 section 11.6.1
-    return http1.response(refusal.status, fields, dialect.refuse(refusal), at=at, close=close)
+    body = dialect.refuse(refusal)
+    message = http1.response(refusal.status, fields, body, at=at, close=close)
+    return message.removesuffix(body) if head_only else message
 
 
 def listing(body: bytes, request_id: str, *, at: float, close: bool) -> bytes:

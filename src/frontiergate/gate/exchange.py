@@ -246,6 +246,8 @@ class Exchange:
             len(body),
         )
         self._client.set_deadline(self._keeper.first_byte_timeout)
+        if self._client.blocked:  # it has not read its last answer yet
+            connection.pause()
         connection.send(self, head, body)
         self._sent = now = perf_counter()
         self._keeper.metrics.overhead_seconds(now - self.started)
@@ -368,8 +370,8 @@ class Exchange:
         assert dialect is not None
         self.status = refusal.status
         self._record(verdict, refusal.reason)
-        close = self._client.closing_after(self.request)
-        self._client.write(answer.refusal(dialect, refusal, verdict, at=time(), close=close))
+        close, head_only = self._client.closing_after(self.request), self.request.method == b"HEAD"
+        self._client.write(answer.refusal(dialect, refusal, verdict, at=time(), close=close, head_only=head_only))
         self._end(ended, refusal.reason)
 
     def _cut(self, how: End, reason: Reason) -> None:

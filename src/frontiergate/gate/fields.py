@@ -58,7 +58,6 @@ _NOT_RELAYED: Final = frozenset(
     {
         b"alt-svc",
         b"authorization",
-        b"connection",
         b"keep-alive",
         b"proxy-authenticate",
         b"proxy-authorization",
@@ -107,6 +106,7 @@ class RequestFields:
 
 
 _RESPONSE_ROLES: Final = {
+    b"connection": CONNECTION,
     b"content-length": CONTENT_LENGTH,
     b"transfer-encoding": TRANSFER_ENCODING,
     b"content-type": CONTENT_TYPE,

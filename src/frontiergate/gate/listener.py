@@ -26,7 +26,12 @@ _PIPELINED: Final = 16  # requests that may wait behind the one that is being an
 _SLOWEST_BODY: Final = 1024  # bytes/s that a body has to come at on average, after limits.body_timeout
 _FIELD_OVERHEAD: Final = 32  # what a field weighs besides its bytes, so that many empty ones are bounded too (RFC 9113 section 6.5.2)
 _LINGER: Final = 5.0  # seconds for a caller to take the last answer while what it still sends is thrown away
+_WAITING: Final = 1 << 16  # bytes of bodies that wait behind an exchange, from which on no more is read, not even that the caller leaves
 _SMALL_BODY: Final = 1 << 16  # a refused request's body up to this size is read to its end, so that the connection lives on
+
+
+class _NoMore(Exception):
+    """Stops the parser: what follows on this connection is not read."""
 
 
 class Connections:
@@ -122,15 +127,17 @@ class ClientConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except HttpParserCallbackError as error:
-            _log.error("fault in the listener", exc_info=error.__context__)
-            self._unreadable(Refused(Reason.GATE_FAULT, "The gate failed to read this request. It has been logged."))
+            if not isinstance(error.__context__, _NoMore):
+                _log.error("fault in the listener", exc_info=error.__context__)
+                self._unreadable(Refused(Reason.GATE_FAULT, "The gate failed to read this request. It has been logged."))
         except (HttpParserError, HttpParserUpgrade) as error:
-            self._unreadable(Refused(Reason.CALLER_REQUEST_MALFORMED, f"This is not a valid HTTP/1.1 request: {_plain(error)}."))
+            if not self._last:
+                self._unreadable(Refused(Reason.CALLER_REQUEST_MALFORMED, f"This is not a valid HTTP/1.1 request: {_plain(error)}."))
         else:
             if self._request is not None:
                 self._await_rest(self._request)
-            elif self._pending:
-                self._transport.pause_reading()
+        if self._pending and sum(request.body_size for request in self._pending) > _WAITING:
+            self._transport.pause_reading()
 
     def eof_received(self) -> None:
         """A caller that closes its side is gone: the transport closes, `connection_lost` follows."""
@@ -168,6 +175,8 @@ class ClientConnection(asyncio.Protocol):
     # -- llhttp
 
     def on_message_begin(self) -> None:
+        if self._last:
+            raise _NoMore
         self._request = Request()
         self._head_complete = False
         self._head_size = 0
@@ -204,11 +213,16 @@ class ClientConnection(asyncio.Protocol):
             request.refuse(Reason.CALLER_HEAD_TOO_LARGE, f"The request's head is larger than {self._limits.head} bytes.")
         request.end_head(self._keeper.ground, version)
         if request.refused is None:
-            if request.expects and request.length != 0 and self._exchange is None:
-                self._transport.write(http1.CONTINUE)
+            if self._exchange is None:
+                self._invite(request)
         elif parser.should_upgrade() or request.length is None or request.length > _SMALL_BODY or request.expects:
             self._answer_early(request)
         self._began = self._connections.now
+
+    def _invite(self, request: Request) -> None:
+        """Ask for the body, where the caller waits to be asked and has HTTP/1.1 (RFC 9110 section 10.1.1)."""
+        if request.expects and request.length != 0 and not request.body_size and not request.one_zero:
+            self._transport.write(http1.CONTINUE)
 
     def on_body(self, data: bytes) -> None:
         request = self._request
@@ -258,6 +272,9 @@ class ClientConnection(asyncio.Protocol):
         elif self._pending:
             asyncio.get_running_loop().call_soon(self._go_on)
         elif self._request is not None:
+            if self._head_complete:
+                self._invite(self._request)
+            self._began = self._connections.now
             self._await_rest(self._request)
         else:
             self.set_deadline(self._limits.idle)

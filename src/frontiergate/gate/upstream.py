@@ -14,7 +14,7 @@ from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrad
 
 from frontiergate.config.load import secret
 from frontiergate.config.schema import Upstream as UpstreamConfig
-from frontiergate.gate.fields import CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING, ResponseFields
+from frontiergate.gate.fields import CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING, ResponseFields
 
 _MAX_INTERIM: Final = 8  # 1xx responses accepted before the final one
 _MAX_FIELDS: Final = 512  # names and values of relayed fields
@@ -148,6 +148,7 @@ class Answer:
     until_close: bool = False  # only the connection's end can end it
     keep_alive: bool = False
     interim: int = 0
+    nominated: frozenset[bytes] = frozenset()  # beginnings of the lines that are of this hop only
 
     def __init__(self) -> None:
         self.fields: list[bytes] = []
@@ -172,6 +173,13 @@ class Answer:
         elif role == CONTENT_ENCODING:
             self.encoding = value
             self.fields += (b"\r\ncontent-encoding: ", value)
+        elif role == CONNECTION and value.lower() not in {b"keep-alive", b"close"}:
+            self.nominated |= {b"\r\n%b: " % name.strip(b" \t") for name in value.lower().split(b",")}
+
+    def drop_nominated(self) -> None:
+        """Relay no field that Connection names (RFC 9110 section 7.6.1)."""
+        pairs = zip(self.fields[::2], self.fields[1::2], strict=True)
+        self.fields = [part for pair in pairs if pair[0] not in self.nominated for part in pair]
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -321,6 +329,8 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if len(answer.fields) > _MAX_FIELDS:
             raise ValueError("its answer has too many fields")
+        if answer.nominated:
+            answer.drop_nominated()
         answer.status = status
         answer.head_complete = True
         answer.until_close = answer.length is None and not answer.chunked and status not in {204, 304}
