@@ -82,7 +82,7 @@ def test_an_answer_that_a_reset_ends_is_cut(play):
     [(204, b""), (304, b""), (304, b"content-length: 10\r\n"), (204, b"content-length: 0\r\n"), (304, b"transfer-encoding: chunked\r\n")],
 )
 def test_an_answer_that_cannot_have_a_body_has_none(play, status, length):
-    gate, client, upstream = _asked(play)
+    _, client, upstream = _asked(play)
     upstream.sends(b"HTTP/1.1 %d X\r\netag: a\r\n%b\r\n" % (status, length))
     head = client.gets_head()
     assert head.status == status
@@ -117,7 +117,7 @@ def test_interim_answers_are_not_the_answer(play):
 
 
 def test_interim_answers_may_come_with_the_answer(play):
-    gate, client, upstream = _asked(play)
+    _, client, upstream = _asked(play)
     upstream.sends(b"HTTP/1.1 102 Processing\r\n\r\n" * 8, ANSWER)
     client.gets_answer()
     client.asks()
@@ -225,7 +225,7 @@ def test_chunks_that_do_not_end_are_cut_for_the_caller(play, then):
 
 
 def test_an_http_1_0_caller_gets_no_chunks(play):
-    gate, client, upstream = _asked(play, line=b"POST /v1/chat/completions HTTP/1.0")
+    _, client, upstream = _asked(play, line=b"POST /v1/chat/completions HTTP/1.0")
     upstream.sends(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", chunk(b"one", b"two"))
     head = client.gets_head()
     assert (head["transfer-encoding"], head["content-length"], head["connection"]) == (None, None, "close")
@@ -235,7 +235,7 @@ def test_an_http_1_0_caller_gets_no_chunks(play):
 
 
 def test_an_http_1_0_caller_sees_a_cut(play):
-    gate, client, upstream = _asked(play, line=b"POST /v1/chat/completions HTTP/1.0")
+    _, client, upstream = _asked(play, line=b"POST /v1/chat/completions HTTP/1.0")
     upstream.sends(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", chunk(b"one"))
     client.gets_head()
     client.gets(b"one")
@@ -244,7 +244,7 @@ def test_an_http_1_0_caller_sees_a_cut(play):
 
 
 def test_an_http_1_0_caller_keeps_its_connection_where_it_asks_for_it_and_the_length_is_known(play):
-    gate, client, upstream = _asked(play, b"connection: keep-alive", line=b"POST /v1/chat/completions HTTP/1.0")
+    _, client, upstream = _asked(play, b"connection: keep-alive", line=b"POST /v1/chat/completions HTTP/1.0")
     upstream.sends(ANSWER)
     client.gets_answer()
     client.asks(CHAT, line=b"POST /v1/chat/completions HTTP/1.0")
