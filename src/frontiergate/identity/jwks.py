@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-import aiohttp
 import jwt
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -30,7 +29,6 @@ from frontiergate.identity.strictjson import Object, parse_object
 _log = logging.getLogger(__name__)
 
 _LARGEST: Final = 1 << 20  # bytes of a key set
-_FETCH_TIMEOUT: Final = 5.0
 _REFETCH_INTERVAL: Final = 5.0  # at least so many seconds between two fetches that callers cause
 _ABSENT_FOR: Final = 60.0  # how long a `kid` that the issuer does not have is not asked for again
 _ABSENT_KEPT: Final = 1024
@@ -182,9 +180,11 @@ class KeySet:
             if isinstance(self._source, Path):
                 document = await asyncio.to_thread(_read_file, self._source)
             else:
-                document = await _fetch(self._source)
+                from frontiergate.identity.fetch import fetch  # an HTTP client's memory is paid only where an issuer has a URL
+
+                document = await fetch(self._source, _LARGEST)
             keys = self._keys if document == self._document else read_keys(document)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        except (TimeoutError, OSError, ValueError) as error:
             if not self._failing:
                 _log.warning("keys of issuer %s cannot be had, using those known: %s", self.issuer.issuer, error or type(error).__name__)
             self._failing = True
@@ -249,28 +249,7 @@ def _source_of(issuer: Issuer) -> str | Path:
 
 def _read_file(path: Path) -> bytes:
     with path.open("rb") as file:
-        return _bounded(file.read(_LARGEST + 1))
-
-
-async def _fetch(url: str) -> bytes:
-    """The document at `url`: no redirect, no cookie, no proxy from the environment, no encoding, and never more than 1 MiB."""
-    async with (
-        aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=_FETCH_TIMEOUT),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-        ) as session,
-        session.get(url, allow_redirects=False) as response,
-    ):
-        if response.status != 200:
-            raise ValueError(f"the answer's status is {response.status}, not 200")
-        document = b""
-        async for chunk in response.content.iter_chunked(1 << 16):
-            document = _bounded(document + chunk)
-        return document
-
-
-def _bounded(document: bytes) -> bytes:
+        document = file.read(_LARGEST + 1)
     if len(document) > _LARGEST:
         raise ValueError(f"the key set is larger than {_LARGEST} bytes")
     return document
