@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 _WATCHED: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
 _BACKOFF: Final = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)  # seconds before the n-th restart in a row
 _STEADY: Final = 30.0  # seconds after which a process counts as having started well
+_FIXED: Final = ("listen", "workers", "store", "audit")  # what a reload must not look as if it had changed
 _GRACE: Final = 5.0  # seconds beyond limits.drain before SIGKILL
 
 
@@ -133,12 +134,16 @@ class Supervisor:
             path.unlink(missing_ok=True)
 
     def _reload(self) -> None:
+        before = self._config
         try:
             self._text, self._config = self._read()
         except ConfigError as error:
             _log.error("configuration refused; the one in force is kept", extra={"problems": error.problems})
             self._signal(signal.SIGUSR1)
             return
+        for name in _FIXED:
+            if getattr(self._config, name) != getattr(before, name):
+                _log.warning("a change that takes a restart; the gate goes on without it", extra={"key": name})
         self._write_snapshot()
         self._signal(signal.SIGHUP)
 
