@@ -1,5 +1,6 @@
 """One gate for the whole folder, and a view of it for each test: nothing reaches the upstream that a test does not account for."""
 
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -42,6 +43,7 @@ MODELS = [
     _model("openai/two-faced", "two-faced"),
     _model("anthropic/two-faced", "two-faced", dialects=("anthropic",), tags=("frontier",)),
     _model("openai/gpt-scripted", "gpt-scripted", upstream="scripted"),
+    _model("openai/gpt-slow", "gpt-slow", upstream="slow"),
     *(_model(f"openai/gpt-spare-{n}", f"gpt-spare-{n}") for n in range(8)),  # for tests that withdraw one
 ]
 DIRECTIVES = [
@@ -90,17 +92,24 @@ def scripted() -> Iterator[Scripted]:
 
 
 @pytest.fixture(scope="session")
+def full() -> Iterator[str]:
+    """An upstream that takes no connection: its queue is full, so that who connects waits (Linux drops the SYN)."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, socket.create_connection(listener.getsockname()):
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture(scope="session")
 def gate(
     shared_upstream: Upstream,
     scripted: Scripted,
+    full: str,
     shared_idp: IdentityProvider,
     other_idp: IdentityProvider,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Gate]:
     """A running gate of two workers; tests that change it for good start their own."""
-    started = Gate(
-        tmp_path_factory.mktemp("gate"), shared_upstream, shared_idp, workers=2, upstreams={"scripted": {"url": scripted.url}}, **USUAL
-    )
+    upstreams = {"scripted": {"url": scripted.url}, "slow": {"url": full}}
+    started = Gate(tmp_path_factory.mktemp("gate"), shared_upstream, shared_idp, workers=2, upstreams=upstreams, **USUAL)
     other_idp.write_jwks(started.directory / "other.json")
     with started as running:
         yield running

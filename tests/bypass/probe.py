@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
 import httptools
-from tests.fixtures.gate import Gate, Reply
+from tests.fixtures.gate import ORDER, Gate, Reply
 from tests.fixtures.upstream import Received, Upstream
 
 CHAT = "/v1/chat/completions"
@@ -207,3 +207,16 @@ def eventually(what: Callable[[], T], good: Callable[[T], bool] = bool, tries: i
         if good(value):
             return value
     raise AssertionError(f"still {value!r}")
+
+
+def enforced(gate: Gate, reply: Reply) -> Reply:
+    """The operator's `reply`, once every worker enforces it."""
+    assert reply.status in {200, 201}, reply
+    assert gate.admin("GET", f"/admin/v1/replicas?epoch={reply.json['epoch']}&wait=20").json["complete"]
+    return reply
+
+
+def restrict(gate: Gate, model: str, name: str, **directive: Any) -> Reply:
+    """A directive on `model`, in force on every worker; by default it is withdrawn."""
+    asked = {"id": name, "order": ORDER, "models": [model], "require": {"never": True}, "otherwise": "withdraw", **directive}
+    return enforced(gate, gate.admin("POST", "/admin/v1/directives", {"directive": asked, "reason": "a test"}))
