@@ -64,6 +64,7 @@ class ClientConnection(asyncio.Protocol):
         "_began",
         "_connections",
         "_exchange",
+        "_ground",
         "_head_complete",
         "_head_size",
         "_keeper",
@@ -84,10 +85,6 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, connections: Connections, source: str | None = None) -> None:
         self._connections = connections
         self._keeper = connections.keeper
-        ground = self._keeper.ground
-        self._limits = ground.config.limits
-        self._known = ground.fields.known
-        self.stream_idle: float = self._limits.stream_idle
         self._transport: asyncio.Transport
         self._parser = HttpRequestParser(self)
         self._exchange: Exchange | None = None
@@ -102,6 +99,17 @@ class ClientConnection(asyncio.Protocol):
         self._address: str | None = None  # the client's, where no header can say otherwise
         self.blocked = False
         self.deadline = 0.0  # by the loop's clock
+        self._take_ground()
+
+    def _take_ground(self) -> None:
+        """Take what the configuration says; anew at the first request after a reload."""
+        self._ground = ground = self._keeper.ground
+        self._limits = ground.config.limits
+        self._known = ground.fields.known
+        self.stream_idle: float = self._limits.stream_idle
+        self._address = None
+        if self._peer and not ground.trusted.contains(self._peer):
+            self._address = unwrap(self._peer)
 
     # -- asyncio
 
@@ -116,9 +124,7 @@ class ClientConnection(asyncio.Protocol):
         if self._peer is None:
             peername = transport.get_extra_info("peername")
             self._peer = peername[0] if isinstance(peername, tuple) else ""
-        trusted = self._keeper.ground.trusted
-        if self._peer and not trusted.contains(self._peer):
-            self._address = unwrap(self._peer)
+            self._take_ground()
 
     def data_received(self, data: bytes) -> None:
         if self._last:
@@ -177,6 +183,8 @@ class ClientConnection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if self._last:
             raise _NoMore
+        if self._ground is not self._keeper.ground:
+            self._take_ground()
         self._request = Request()
         self._head_complete = False
         self._head_size = 0
