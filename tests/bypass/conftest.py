@@ -1,12 +1,14 @@
 """One gate for the whole folder, and a view of it for each test: nothing reaches the upstream that a test does not account for."""
 
+import hashlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from tests.bypass.keys import hostile_keys
 from tests.bypass.probe import Probe
 from tests.bypass.scripted import Scripted
+from tests.bypass.tlsserver import Authority, TlsServer
 from tests.fixtures.gate import ORDER, Gate
 from tests.fixtures.idp import IdentityProvider
 from tests.fixtures.upstream import Upstream, like_a_model
@@ -43,6 +45,7 @@ MODELS = [
     _model("openai/two-faced", "two-faced"),
     _model("anthropic/two-faced", "two-faced", dialects=("anthropic",), tags=("frontier",)),
     _model("openai/gpt-scripted", "gpt-scripted", upstream="scripted"),
+    *(_model(f"openai/gpt-{what}", f"gpt-{what}", upstream=what) for what in ("trusted", "untrusted", "misnamed", "expired")),
     _model("openai/gpt-slow", "gpt-slow", upstream="slow"),
     *(_model(f"openai/gpt-spare-{n}", f"gpt-spare-{n}") for n in range(8)),  # for tests that withdraw one
 ]
@@ -58,7 +61,14 @@ DIRECTIVES = [
     },
     {"id": "here-1", "order": ORDER, "models": ["openai/gpt-here"], "require": {"location": {"any_in": ["US"]}}, "otherwise": "refuse"},
 ]
-USUAL = {"models": MODELS, "directives": DIRECTIVES, "identity": {"issuers": ISSUERS}}
+OPERATORS = [
+    {"name": "olga", "roles": ["admin"], "token_file": "operator-token"},
+    *(
+        {"name": role, "roles": [role], "token_sha256": hashlib.sha256(f"token-of-{role}".encode()).hexdigest()}
+        for role in ("viewer", "operator", "reviewer", "auditor")
+    ),
+]
+USUAL = {"models": MODELS, "directives": DIRECTIVES, "identity": {"issuers": ISSUERS}, "control": {"operators": OPERATORS}}
 
 
 @pytest.fixture(scope="session")
@@ -99,20 +109,51 @@ def full() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def tls_servers(authority: Authority) -> Iterator[Callable[[str], TlsServer]]:
+    """Upstreams over TLS, by what is wrong with each: `untrusted` is good, but its authority is not known to the gate."""
+    made = {
+        what: TlsServer(authority.server_context(host, days))
+        for what, host, days in (
+            ("trusted", "localhost", 30),
+            ("untrusted", "localhost", 31),
+            ("misnamed", "evil.example", 30),
+            ("expired", "localhost", -1),
+        )
+    }
+    yield made.__getitem__
+    for server in made.values():
+        server.stop()
+
+
+@pytest.fixture(scope="session")
 def gate(
     shared_upstream: Upstream,
     scripted: Scripted,
     full: str,
+    authority: Authority,
+    tls_servers: Callable[[str], TlsServer],
     shared_idp: IdentityProvider,
     other_idp: IdentityProvider,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Gate]:
     """A running gate of two workers; tests that change it for good start their own."""
-    upstreams = {"scripted": {"url": scripted.url}, "slow": {"url": full}}
+    upstreams: dict[str, object] = {"scripted": {"url": scripted.url}, "slow": {"url": full}}
+    for what in ("trusted", "misnamed", "expired"):
+        upstreams[what] = {"url": f"https://localhost:{tls_servers(what).port}", "ca": str(authority.path)}
+    upstreams["untrusted"] = {"url": f"https://localhost:{tls_servers('untrusted').port}"}
     started = Gate(tmp_path_factory.mktemp("gate"), shared_upstream, shared_idp, workers=2, upstreams=upstreams, **USUAL)
     other_idp.write_jwks(started.directory / "other.json")
-    with started as running:
-        yield running
+    with pytest.MonkeyPatch.context() as environment:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"):  # what other clients obey
+            environment.setenv(name, "http://127.0.0.1:9")
+        started.start()
+    yield started
+    started.__exit__()
 
 
 @pytest.fixture(scope="session")
