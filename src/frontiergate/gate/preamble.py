@@ -38,6 +38,8 @@ class Preamble(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._read += data
+        if self._handing_over is not None:  # the handshake is over, but whoever waits for it has not had his turn yet
+            return
         try:
             header = parse(self._read)
         except ProxyProtocolError as error:
@@ -48,26 +50,29 @@ class Preamble(asyncio.Protocol):
             return
         self._timer.cancel()
         connection = ClientConnection(self._connections, header.source or self._peer)
-        rest = self._read[header.consumed :]
+        rest, self._read = self._read[header.consumed :], b""
         if self._context is None:
-            self._transport.set_protocol(connection)
-            connection.connection_made(self._transport)
-            if rest:
-                connection.data_received(rest)
+            self._hand_over(connection, self._transport, rest)
         else:
             self._transport.pause_reading()
             self._handing_over = asyncio.get_running_loop().create_task(self._begin_tls(connection, self._context, rest))
 
+    def _hand_over(self, connection: ClientConnection, transport: asyncio.Transport, rest: bytes) -> None:
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        if rest:
+            connection.data_received(rest)
+
     async def _begin_tls(self, connection: ClientConnection, context: ssl.SSLContext, rest: bytes) -> None:
         loop = asyncio.get_running_loop()
-        handshake = loop.create_task(loop.start_tls(self._transport, connection, context, server_side=True))
+        handshake = loop.create_task(loop.start_tls(self._transport, self, context, server_side=True))
         try:
             # Proxies send their header and the caller's first bytes in one segment. What was read with the header is handed to
             # the TLS layer as soon as that stands on the transport: two turns of the loop, and reading resumes only after.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            tls = self._transport.get_protocol()
-            while rest and isinstance(tls, asyncio.BufferedProtocol):
+            tls = cast(asyncio.BufferedProtocol, self._transport.get_protocol())
+            while rest:
                 buffer = memoryview(tls.get_buffer(len(rest)))
                 taken = min(len(buffer), len(rest))
                 buffer[:taken] = rest[:taken]
@@ -78,7 +83,7 @@ class Preamble(asyncio.Protocol):
             _log.info("TLS handshake failed", extra={"error": type(error).__name__})
             self._transport.abort()
         else:
-            connection.connection_made(cast(asyncio.BaseTransport, transport))
+            self._hand_over(connection, cast(asyncio.Transport, transport), self._read)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
