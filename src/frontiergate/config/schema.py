@@ -44,7 +44,9 @@ class Address(Part, frozen=True):
 
     host: Annotated[str | None, Doc("an IP address or host name, together with `port`")] = None
     port: Annotated[Port | None, Doc("0 takes a free port")] = None
-    unix: Annotated[str | None, Doc("the path of a Unix socket, instead of `host` and `port`")] = None
+    unix: Annotated[
+        str | None, Doc("the path of a Unix socket, instead of `host` and `port`; whoever connects there counts as 127.0.0.1")
+    ] = None
     tls: ServerTls | None = None
 
 

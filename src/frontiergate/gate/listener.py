@@ -118,12 +118,12 @@ class ClientConnection(asyncio.Protocol):
         self.set_deadline(self._limits.idle)
         if len(self._connections.open) >= self._limits.connections:
             # No answer: under a flood, writing one to each is what the flood is for.
+            self._last = True
             self._transport.abort()
             return
         self._connections.open.add(self)
         if self._peer is None:
-            peername = transport.get_extra_info("peername")
-            self._peer = peername[0] if isinstance(peername, tuple) else ""
+            self._peer = peer_of(transport)
             self._take_ground()
 
     def data_received(self, data: bytes) -> None:
@@ -376,6 +376,12 @@ class ClientConnection(asyncio.Protocol):
         if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
+
+
+def peer_of(transport: asyncio.BaseTransport) -> str:
+    """The peer's address. Who connects through a Unix socket is on this host, so counts as 127.0.0.1."""
+    peername = transport.get_extra_info("peername")
+    return peername[0] if isinstance(peername, tuple) else "127.0.0.1"
 
 
 def _plain(error: Exception) -> str:

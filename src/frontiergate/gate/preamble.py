@@ -9,7 +9,7 @@ import logging
 import ssl
 from typing import Final, cast
 
-from frontiergate.gate.listener import ClientConnection, Connections
+from frontiergate.gate.listener import ClientConnection, Connections, peer_of
 from frontiergate.wire.proxyprotocol import ProxyProtocolError, parse
 
 _log = logging.getLogger(__name__)
@@ -31,8 +31,7 @@ class Preamble(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._timer = asyncio.get_running_loop().call_later(_PATIENCE, self._transport.abort)
-        peername = transport.get_extra_info("peername")
-        self._peer = peername[0] if isinstance(peername, tuple) else ""
+        self._peer = peer_of(transport)
         if not self._connections.keeper.ground.trusted.contains(self._peer):
             self._transport.abort()
 
