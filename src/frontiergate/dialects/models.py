@@ -1,7 +1,8 @@
 """Which models a request's body names: all that it can reach, or a refusal (P1; BYPASSES 1 to 9, 16)."""
 
-from collections.abc import Container
+from collections.abc import Collection, Container, Iterable, Mapping
 
+import msgspec
 from msgspec import Raw
 
 from frontiergate.dialects.operation import REROUTING, Operation
@@ -11,6 +12,7 @@ from frontiergate.errors import GateError
 from frontiergate.wire import jsonbody
 
 _MOST_PARTS = 20_000  # objects and elements looked into for one request: 50 ms at the most
+_MOST_NAMED = 64 << 10  # characters in all the names of one request, where it can name several
 
 
 class ModelError(GateError):
@@ -27,57 +29,76 @@ def read_models(operation: Operation, body: bytes | bytearray) -> list[str]:
     try:
         found = jsonbody.document(body)
     except jsonbody.RepeatedKeyError as error:
-        raise _repeated(error, operation) from error
+        raise repeated(error, operation) from error
     except jsonbody.JsonError as error:
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
+    return names_of(operation, found)
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """What a look at one value came to, for a value that was never there as a whole (`incremental`)."""
+
+    names: Collection[str] = ()
+    parts: int = 0  # up to the fault, if there is one
+    fault: jsonbody.JsonError | ModelError | None = None
+
+
+def names_of(operation: Operation, found: Mapping[str, Raw | Looked]) -> list[str]:
+    """The names in a body of these members, which are unlike each other; the required one is a Raw. Raises ModelError."""
     if not jsonbody.is_plain(found):
-        _check_spelling(found, operation.examined)
+        check_spelling(found, operation.examined)
     field = operation.model_paths[0][0]
     value = found.get(field)
     if value is None:
         raise ModelError(Reason.CALLER_MODEL_MISSING, f"the body has no `{field}`: name the model there, as a string")
-    names = [_required_name(value, field)]
-    if len(operation.examined.intersection(found)) > 1:
-        _add_others(operation, found, names)
-    return names
+    assert not isinstance(value, Looked)
+    name = _required_name(value, field)
+    if len(operation.examined.intersection(found)) == 1:
+        return [name]
+    return _with_others(operation, found, name)
 
 
-def _add_others(operation: Operation, found: dict[str, Raw], names: list[str]) -> None:
-    """What stands at the other places, and under keys that may not be used."""
-    search = _Search(names)
+def _with_others(operation: Operation, found: Mapping[str, Raw | Looked], name: str) -> list[str]:
+    """`name` and what stands at the other places; refuses what stands under keys that may not be used."""
+    search = Search(name)
     try:
         for key, value in found.items():
-            kind = jsonbody.kind(value)
-            if key in operation.refused and kind not in "nf":  # null and false ask for nothing
-                raise _ambiguous(f"`{key}` cannot be used through this gate: {operation.refused[key]}; leave it out")
-            if key in operation.places and kind != "n":
+            if key in operation.places:
                 search.enter(value, operation.places[key], key)
+            elif key in operation.refused and not (isinstance(value, Raw) and jsonbody.kind(value) in "nf"):  # those ask for nothing
+                raise _ambiguous(f"`{key}` cannot be used through this gate: {operation.refused[key]}; leave it out")
     except jsonbody.RepeatedKeyError as error:
-        raise _repeated(error, operation) from error
+        raise repeated(error, operation) from error
     except jsonbody.JsonError as error:
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
+    return list(search.names)
 
 
-class _Search:
-    """One request's way through its places; it ends where the request has too many parts."""
+class Search:
+    """One way through a body's places; it ends where they have too many parts or name too much. Raises ModelError, JsonError."""
 
-    __slots__ = ("_names", "_parts")
+    __slots__ = ("_length", "names", "parts")
 
-    def __init__(self, names: list[str]) -> None:
-        self._names = names
-        self._parts = 0
+    def __init__(self, *names: str) -> None:
+        self.names: dict[str, None] = dict.fromkeys(names)
+        self.parts = 0
+        self._length = sum(map(len, names))
 
-    def enter(self, value: Raw, where: Place, key: str) -> None:
-        """Looks at the value of a top-level `key`, unless one scan of it shows that it names nothing."""
-        only = key in REROUTING
-        if only or not where.endings or any(jsonbody.may_hold(value, ending) for ending in where.endings):
-            self.look(value, where, key, only)
+    def enter(self, value: Raw | Looked, where: Place, key: str) -> None:
+        """Looks at the value of a top-level `key`, unless it is null or one scan of it shows that it names nothing."""
+        if isinstance(value, Looked):
+            self._absorb(value, key)
+        elif jsonbody.kind(value) != "n":
+            only = key in REROUTING
+            if only or not where.endings or any(jsonbody.may_hold(value, ending) for ending in where.endings):
+                self.look(value, where, key, only)
 
-    def look(self, value: Raw, where: Place, field: str, only: bool) -> None:
+    def look(self, value: Raw | Looked, where: Place, field: str, only: bool) -> None:
         """Adds the names at and below `value`. `only`: the value can do nothing but name models."""
-        self._parts += 1
-        if self._parts > _MOST_PARTS:
-            raise jsonbody.JsonError("it has too many elements in places that may name models")
+        if isinstance(value, Looked):
+            self._absorb(value, field)
+            return
+        self._count(1)
         kind = jsonbody.kind(value)
         name = jsonbody.string(value) if where.names else None
         if name is not None:
@@ -86,25 +107,40 @@ class _Search:
             for index, element in enumerate(jsonbody.elements(value)):
                 self.look(element, where.each, f"{field}[{index}]", only)
         elif kind == "{" and where.members:
-            self._look_into(value, where, field, only)
+            self.look_into(jsonbody.members(value), where, field, only)
         elif only or (where.names and kind != "n"):
-            raise _unknown_form(where, field)
+            raise unknown_form(where, field)
 
-    def _look_into(self, value: Raw, where: Place, field: str, only: bool) -> None:
-        found = jsonbody.members(value)
+    def look_into(self, found: Mapping[str, Raw | Looked], where: Place, field: str, only: bool) -> None:
+        """Adds the names below an object of these members."""
         if not jsonbody.is_plain(found):
-            _check_spelling(found, where.members.keys(), f"{field}.")
+            check_spelling(found, where.members.keys(), f"{field}.")
         if only and where.members.keys().isdisjoint(found):
-            raise _unknown_form(where, field)
+            raise unknown_form(where, field)
         for key, below in where.members.items():
             if key in found:
                 self.look(found[key], below, f"{field}.{key}", only)
 
+    def _absorb(self, looked: Looked, field: str) -> None:
+        self._count(looked.parts)
+        for name in looked.names:
+            self._add(name, field)
+        if looked.fault is not None:
+            raise looked.fault
+
+    def _count(self, parts: int) -> None:
+        self.parts += parts
+        if self.parts > _MOST_PARTS:
+            raise jsonbody.JsonError("it has too many elements in places that may name models")
+
     def _add(self, name: str, field: str) -> None:
         if not name:
             raise _ambiguous(f"`{field}` is empty: name a model there or leave it out")
-        if name not in self._names:
-            self._names.append(name)
+        if name not in self.names:
+            self._length += len(name)
+            if self._length > _MOST_NAMED:
+                raise jsonbody.JsonError("it names too many models")
+            self.names[name] = None
 
 
 def _required_name(value: Raw, field: str) -> str:
@@ -116,7 +152,7 @@ def _required_name(value: Raw, field: str) -> str:
     raise _ambiguous(f"`{field}` is not a string: name one model there, as a string")
 
 
-def _check_spelling(found: dict[str, Raw], keys: Container[str], prefix: str = "") -> None:
+def check_spelling(found: Iterable[str], keys: Container[str], prefix: str = "") -> None:
     """Refuses a key that a server which matches keys in any case would take for one of `keys`."""
     for key in found:
         folded = jsonbody.fold(key)
@@ -124,7 +160,8 @@ def _check_spelling(found: dict[str, Raw], keys: Container[str], prefix: str = "
             raise _ambiguous(f"the key {prefix + key!r} can be taken for `{prefix}{folded}`: write it exactly so, or leave it out")
 
 
-def _unknown_form(where: Place, field: str) -> ModelError:
+def unknown_form(where: Place, field: str) -> ModelError:
+    """The refusal of a value that can name models, but not in this form."""
     forms = ["a string"] * where.names + ["an array"] * (where.each is not None)
     if where.members:
         forms.append(f"an object with {' or '.join(f'`{key}`' for key in sorted(where.members))}")
@@ -135,12 +172,13 @@ def _ambiguous(message: str) -> ModelError:
     return ModelError(Reason.CALLER_MODEL_AMBIGUOUS, message)
 
 
-def _repeated(error: jsonbody.RepeatedKeyError, operation: Operation) -> ModelError:
+def repeated(error: jsonbody.RepeatedKeyError, operation: Operation) -> ModelError:
     """A repeated key that matters to the gate makes the model ambiguous; any other, the body."""
     matters = jsonbody.fold(error.key) in operation.examined or error.key == "model"
     reason = Reason.CALLER_MODEL_AMBIGUOUS if matters else Reason.CALLER_BODY_UNREADABLE
     return ModelError(reason, f"the body can be read in two ways: {error}; send each key once")
 
 
-def _unreadable(error: jsonbody.JsonError) -> ModelError:
+def unreadable(error: jsonbody.JsonError) -> ModelError:
+    """The refusal of a body that is no strict JSON object."""
     return ModelError(Reason.CALLER_BODY_UNREADABLE, f"the body is refused: {error}; send one JSON object in UTF-8 (RFC 8259)")
