@@ -11,6 +11,7 @@ from frontiergate.config.problem import Problem, error, warning
 from frontiergate.config.schema import Config, Issuer, Operator
 from frontiergate.errors import ConfigError
 
+API_KEY_ISSUER = "key"  # principals' ids are `issuer|subject`, and `key|id` for API keys
 _MAX_LEEWAY = 60.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -33,6 +34,11 @@ def check_identity(config: Config, environ: Mapping[str, str]) -> Iterator[Probl
 def _issuer(path: str, issuer: Issuer, seen: set[str]) -> Iterator[Problem]:
     if "|" in issuer.issuer:
         yield error(f"{path}.issuer", "holds '|', which parts issuer from subject in principals' ids; this issuer cannot be used")
+    if issuer.issuer == API_KEY_ISSUER:
+        yield error(
+            f"{path}.issuer",
+            f"{issuer.issuer!r} is how API keys' principals begin, so its subjects could pass for them; name it by its URL",
+        )
     if issuer.issuer in seen:
         yield error(f"{path}.issuer", f"{issuer.issuer!r} is listed twice; keep one entry, with all its audiences")
     seen.add(issuer.issuer)

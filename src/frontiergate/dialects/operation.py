@@ -39,7 +39,7 @@ REROUTING = {
     ),
     **_keys("it names a model a second time", "model_name", "model_id", "model_group", "engine", "deployment", "deployment_id"),
     **_keys("what it names holds a model that cannot be seen from here", "agent", "agent_id", "assistant_id", "preset", "prompt_id"),
-    **_keys("it loads an adapter, which makes another model", "adapter", "adapter_id", "lora", "lora_id", "lora_request"),
+    **_keys("it loads an adapter, which makes another model", "adapter", "adapter_id", "lora", "lora_id", "lora_path", "lora_request"),
     **_keys("it lets the server choose another model", "route", "router", "plugins", "data_sources"),
     **_keys(
         "it changes the request behind the gate",
@@ -51,6 +51,9 @@ REROUTING = {
         "custom_llm_provider",
         "api_base",
         "base_url",
+        "provideroptions",  # in any case: Vercel's gateway takes fallbacks in `providerOptions`
+        "router_settings_override",
+        "__proto__",
     ),
 }
 

@@ -35,6 +35,7 @@ _ROLES: Final = {
 }
 
 # What model APIs read and what is of no harm to them: representation, tracing, SDK telemetry, protocol versions and betas.
+# Not `idempotency-key`: to the upstream all callers are the gate's one account, so one's key could fetch another's stored answer.
 _PASS: Final = frozenset(
     {
         b"accept",
@@ -42,7 +43,6 @@ _PASS: Final = frozenset(
         b"anthropic-beta",
         b"anthropic-dangerous-direct-browser-access",
         b"anthropic-version",
-        b"idempotency-key",
         b"openai-beta",
         b"traceparent",
         b"tracestate",

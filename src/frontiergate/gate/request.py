@@ -57,7 +57,8 @@ class Request:
     def take_special(self, role: int, name: bytes, value: bytes) -> None:
         """Take a field that the gate reads itself (`fields` says which)."""
         if role == CONTENT_LENGTH:
-            self.length = int(value)  # llhttp has checked that it is one, and digits
+            # llhttp has checked that it is one, of digits, and below 2**64; but int() fails at 4,300 digits, zeros before it included.
+            self.length = int(value.lstrip(b"0") or b"0")
         elif role == CREDENTIAL:
             self._credential_fields.append((name.lower(), value))
         elif role == HOST:

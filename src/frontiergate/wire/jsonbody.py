@@ -16,7 +16,7 @@ from msgspec import Raw
 MOST_MEMBERS = 1000  # of one object that is looked into; no model API comes near
 MOST_COMMAS = 1_000_000  # in one array that is looked into, at any depth: a bound on its elements before any exists
 _LARGE = 64 << 10  # bytes; below, even the most members that fit cost under 10 ms
-_TOO_DEEP = "it is nested too deeply"
+TOO_DEEP = "it is nested too deeply"
 _LONGEST_NAME = 64  # characters; a longer key folds to no name that anyone asks for
 
 
@@ -82,7 +82,7 @@ def pairs(text: bytes | Raw) -> dict[Key, Raw]:
     except msgspec.DecodeError as error:
         raise JsonError(str(error)) from error
     except RecursionError as error:
-        raise JsonError(_TOO_DEEP) from error
+        raise JsonError(TOO_DEEP) from error
     if len(found) > MOST_MEMBERS:
         raise too_many_members()
     return found
@@ -123,7 +123,7 @@ def elements(array: Raw) -> list[Raw]:
     try:
         return _ELEMENTS.decode(array)
     except RecursionError as error:  # validated before, but from a shallower stack
-        raise JsonError(_TOO_DEEP) from error
+        raise JsonError(TOO_DEEP) from error
 
 
 def string(value: Raw) -> str | None:
@@ -140,7 +140,9 @@ def kind(value: Raw) -> str:
 
 
 def fold(key: str) -> str:
-    """`key` as the most forgiving parser compares it: Go, .NET and Jackson match keys in any case, by differing tables."""
+    """`key` as the most forgiving parser compares it: Go, .NET and Jackson match keys in any case, by differing tables; C libraries
+    end a key at its first NUL."""
+    key = key.partition("\0")[0]
     if len(key) > _LONGEST_NAME:
         return key
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", key).upper()).casefold()
@@ -149,7 +151,7 @@ def fold(key: str) -> str:
 def is_plain(found: Iterable[str]) -> bool:
     """Whether each key is its own `fold`, told for all of them at once (0.3 µs)."""
     keys = "".join(found)
-    return keys.isascii() and keys.islower()
+    return keys.isascii() and keys.islower() and "\0" not in keys
 
 
 def may_hold(value: Raw, quoted: bytes) -> bool:

@@ -42,7 +42,6 @@ def test_what_model_apis_read_passes_as_it_came(play):
         "x-stainless-lang": "python",
         "X-Stainless-Retry-Count": "0",
         "OpenAI-Beta": "assistants=v2",
-        "idempotency-key": "a b",
         "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         "x-request-id": "mine",
     }
