@@ -1,4 +1,4 @@
-"""TLS of the gate's own listeners (`listen.*.tls`)."""
+"""TLS of the gate's own listeners (`listen.*.tls`) and to its upstreams."""
 
 import ssl
 
@@ -20,3 +20,11 @@ def server_context(address: Address, path: str) -> ssl.SSLContext | None:
     except OSError as error:  # ssl.SSLError is one
         raise ConfigError([f"{path}.tls: {error}; check the files certificate, key and client_ca"]) from error
     return context
+
+
+def client_context(ca: str | None, path: str) -> ssl.SSLContext:
+    """TLS to a server, verified by the authorities in the file `ca`, or the system's. Raises ConfigError, which names `path`."""
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        raise ConfigError([f"{path}.ca: {error}; check that the file holds certificates in PEM"]) from error

@@ -20,7 +20,7 @@ import asyncio
 import enum
 import logging
 import re
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Final
 
@@ -33,7 +33,7 @@ from frontiergate.domain.reason import Reason
 from frontiergate.domain.verdict import Outcome, Verdict
 from frontiergate.errors import StoreUnavailable
 from frontiergate.gate import answer, record
-from frontiergate.gate.gatekeeper import Gatekeeper
+from frontiergate.gate.gatekeeper import UNKNOWN_MODEL, Gatekeeper
 from frontiergate.gate.refused import Refused
 from frontiergate.gate.relay import Relay
 from frontiergate.gate.request import Request
@@ -149,16 +149,16 @@ class Exchange:
             self.verdict = verdict
             self._admit()
         elif verdict.outcome is Outcome.QUEUE and caller.grants is None:
-            self._start(self._decide_with_grants(caller))
+            self._start(self._with_grants(caller, self._decide))
         else:
             keeper.metrics.decision_seconds(perf_counter() - began)
             self.verdict = verdict
             self._refuse(verdict)
 
-    async def _decide_with_grants(self, caller: Caller) -> None:
+    async def _with_grants(self, caller: Caller, go_on: Callable[[Caller, float], None]) -> None:
         try:
             await self._keeper.load_grants(caller)
-            self._decide(caller, time())
+            go_on(caller, time())
         except StoreUnavailable:
             self._refuse(Refused(Reason.GATE_STORE_UNAVAILABLE, "The store of approvals cannot be reached, so nobody is admitted on one."))
         except Refused as refused:
@@ -192,11 +192,14 @@ class Exchange:
         assert route is not None
         self.facts = caller.facts(self.whereabouts, at)
         offered = self._keeper.offered(route.dialect.name, self.facts, caller, at)
+        if offered is None:
+            self._start(self._with_grants(caller, self._list))
+            return
         if route.operation.answer is AnsweredBy.MODEL:
             # One answer for "does not exist" and "not for you": a list that hides a model is not undone by asking for it.
             wanted = self._keeper.models(route, b"")[0]
             if wanted not in offered:
-                raise Refused(Reason.CALLER_MODEL_UNKNOWN, "There is no model of that name that is open to you.")
+                raise Refused(Reason.CALLER_MODEL_UNKNOWN, UNKNOWN_MODEL)
             body = route.dialect.show_model(wanted)
         else:
             body = route.dialect.list_models(offered)

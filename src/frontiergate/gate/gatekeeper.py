@@ -4,6 +4,7 @@ import itertools
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic, time
+from typing import Final
 
 import msgspec
 
@@ -28,6 +29,8 @@ from frontiergate.identity.geoip import Locator
 from frontiergate.store.lease import Lease
 from frontiergate.telemetry.audit import AuditLog
 from frontiergate.telemetry.metrics import Metrics
+
+UNKNOWN_MODEL: Final = "This gate serves no model of that name here; names are matched exactly. GET /v1/models lists those open to you."
 
 
 class Ground(msgspec.Struct, frozen=True):
@@ -119,10 +122,7 @@ class Gatekeeper:
         models = [resolve(dialect, name) for name in names]
         found = tuple(model for model in models if model is not None)
         if len(found) != len(names):
-            raise Refused(
-                Reason.CALLER_MODEL_UNKNOWN,
-                "This gate serves no model of that name here; names are matched exactly. GET /v1/models lists those open to you.",
-            )
+            raise Refused(Reason.CALLER_MODEL_UNKNOWN, UNKNOWN_MODEL)
         if len({model.upstream for model in found}) > 1:
             raise Refused(Reason.CALLER_MODEL_AMBIGUOUS, "The request names models of different upstreams; send one request for each.")
         return found
@@ -146,10 +146,10 @@ class Gatekeeper:
                 caller.grants = grants
                 return
 
-    def offered(self, dialect: str, facts: Facts, caller: Caller, at: float) -> list[Model]:
-        """The models of the dialect that this caller may use now."""
-        return [
-            model
-            for model in self.ground.catalogue.of_dialect(dialect)
-            if decide(facts, (model,), self.policy, caller.grants or (), at).outcome <= Outcome.PAUSED
-        ]
+    def offered(self, dialect: str, facts: Facts, caller: Caller, at: float) -> list[Model] | None:
+        """The models of the dialect that this caller may use now; None where that takes approvals that are not loaded yet."""
+        models = self.ground.catalogue.of_dialect(dialect)
+        outcomes = [decide(facts, (model,), self.policy, caller.grants or (), at).outcome for model in models]
+        if caller.grants is None and Outcome.QUEUE in outcomes:
+            return None
+        return [model for model, outcome in zip(models, outcomes, strict=True) if outcome <= Outcome.PAUSED]

@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 class Sessions:
     """The live sessions of one worker, and the next instant at which one of them must be decided again."""
 
-    __slots__ = ("live", "next_instant")
+    __slots__ = ("_forgettings", "live", "next_instant")
 
     def __init__(self) -> None:
         self.live: set[Exchange] = set()
         self.next_instant = math.inf  # POSIX seconds
+        self._forgettings = 0  # of callers, as of the last look
 
     def __len__(self) -> int:
         return len(self.live)
@@ -60,11 +61,12 @@ class Sessions:
         return self._redecide(keeper, list(self.live))
 
     def instant(self, keeper: "Gatekeeper") -> int:
-        """Decide again those whose verdict has come to its end; how many were severed."""
-        now = time.time()
-        if now < self.next_instant:
+        """Decide again those whose verdict or caller has come to its end; how many were severed."""
+        now, forgettings = time.time(), keeper.callers.forgettings
+        if now < self.next_instant and forgettings == self._forgettings:
             return 0
-        severed = self._redecide(keeper, [session for session in self.live if _valid_until(session) <= now])
+        self._forgettings = forgettings  # an issuer's key may be gone, which is no change of policy
+        severed = self._redecide(keeper, [session for session in self.live if _ended(session) or _valid_until(session) <= now])
         self.next_instant = min((_valid_until(session) for session in self.live), default=math.inf)
         return severed
 
@@ -79,6 +81,10 @@ class Sessions:
                 session.sever(verdict)
                 severed += 1
         return severed
+
+
+def _ended(session: "Exchange") -> bool:
+    return session.caller is not None and session.caller.ended
 
 
 def _valid_until(session: "Exchange") -> float:

@@ -5,7 +5,6 @@ A connection is used again only if both messages ended exactly and no byte was l
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import Mapping
 from typing import Final, Protocol, cast
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrad
 
 from frontiergate.config.load import secret
 from frontiergate.config.schema import Upstream as UpstreamConfig
+from frontiergate.config.tls import client_context
 from frontiergate.gate.fields import CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING, ResponseFields
 
 _MAX_INTERIM: Final = 8  # 1xx responses accepted before the final one
@@ -47,7 +47,7 @@ class Upstream:
         self.port = url.port or (443 if self.tls else 80)
         self._base = url.path.rstrip("/").encode("ascii")
         self._config = config
-        self._context = ssl.create_default_context(cafile=config.ca) if self.tls else None
+        self._context = client_context(config.ca, f"upstreams.{name}") if self.tls else None
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
         self._dialling = 0

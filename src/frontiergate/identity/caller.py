@@ -116,7 +116,7 @@ class Callers:
         self._of_principal: dict[str, set[bytes]] = {}  # credentials in `_known`, so that one principal is forgotten quickly
         self._evicted: WeakSet[Caller] = WeakSet()  # pushed out of `_known`, but still held by a live session
         self._refused: OrderedDict[bytes, tuple[float, Reason, str]] = OrderedDict()
-        self._forgettings = 0
+        self.forgettings = 0  # grows whenever callers may have ended, for those who hold them longer
 
     async def start(self) -> None:
         """Load all issuers' keys and follow them. An issuer that cannot be reached does not stop the others."""
@@ -195,9 +195,9 @@ class Callers:
             raise CredentialError(Reason.CALLER_CREDENTIAL_INVALID, "This gate does not accept API keys.")
         self._budget.spend(at)
         while True:
-            forgettings = self._forgettings
+            forgettings = self.forgettings
             record = await apikey.look_up(credential, self._key_lookup, at)
-            if forgettings == self._forgettings:  # else the record may be one that was revoked while it was on its way
+            if forgettings == self.forgettings:  # else the record may be one that was revoked while it was on its way
                 break
         principal = _key_principal(record.id)
         expires_at = math.inf if record.expires_at is None else record.expires_at
@@ -252,7 +252,7 @@ class Callers:
         return [*cached, *(caller for caller in self._evicted if caller.principal == principal)]
 
     def _forget(self, callers: Iterable[Caller]) -> None:
-        self._forgettings += 1
+        self.forgettings += 1
         doomed = set(callers)
         for caller in doomed:
             caller.ended = True

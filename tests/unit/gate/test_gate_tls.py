@@ -104,9 +104,9 @@ def test_a_caller_without_an_accepted_certificate_is_dropped(play, authority, tm
 def test_files_that_cannot_be_used_are_an_error_of_the_configuration(play, authority, tmp_path):
     certificate, _ = authority.issues("localhost")
     _, other_key = authority.issues("other")
-    with pytest.raises(ConfigError, match="listen.data.tls"):
+    with pytest.raises(ConfigError, match=r"listen\.data\.tls"):
         play(listen={"data": {"tls": {"certificate": certificate, "key": other_key}}})
-    with pytest.raises(ConfigError, match="listen.data.tls"):
+    with pytest.raises(ConfigError, match=r"listen\.data\.tls"):
         play(listen={"data": {"tls": {"certificate": str(tmp_path / "nothing"), "key": other_key}}})
 
 
