@@ -8,6 +8,7 @@ usage: python -m bench.proxies [--peers] [--rounds 5] [--seconds 4] [--connectio
 """
 
 import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -15,18 +16,19 @@ from pathlib import Path
 
 import msgspec
 
-from bench import tools
 from bench.candidates import envoy, gateways, plain
 from bench.candidates.candidate import Candidate
 from bench.candidates.gate import Admitted, gate
-from bench.machine import BenchError, Figure, description, median, progress, raise_file_limit, record
+from bench.figures import Figure, measured
+from bench.machine import median, progress, raise_file_limit
 from bench.running import running, upstream
 from bench.world import World
 from bench.wrk import load, script
 
 OURS = (plain.NGINX, plain.HAPROXY, gate())
 PEERS = (envoy.ROUTING, envoy.CHECKING, envoy.LOGGING, envoy.EXTERNAL, gateways.PORTKEY, gateways.LITELLM)
-_HEAVY_ROUNDS = 2
+_WARM_UP = 1  # seconds
+_HEAVY_ROUNDS, _HEAVY_WARM_UP, _HEAVY_CONNECTIONS = 2, 6, 8
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -45,7 +47,9 @@ def sample(world: World, candidate: Candidate, seconds: float, connections: int)
     """Start, prove, warm, measure, prove, stop. Raises BenchError where any answer was wrong."""
     with running(world, candidate) as run:
         lua = script(world.directory / f"{candidate.name}.lua", world.request, run.setup.headers)
-        load(run.port, lua, 1, connections)
+        if candidate.heavy:
+            connections = min(connections, _HEAVY_CONNECTIONS)
+        load(run.port, lua, _HEAVY_WARM_UP if candidate.heavy else _WARM_UP, connections)
         admitted = Admitted(run.setup.control_port) if run.setup.control_port else None
         before = run.processes.cpu()
         seen = load(run.port, lua, seconds, connections)
@@ -97,19 +101,15 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--connections", type=int, default=32)
     given = parser.parse_args()
-    raise_file_limit()
     candidates = [*OURS, *(PEERS if given.peers else ())]
-    if given.only:
-        candidates = [candidate for candidate in candidates if candidate.name in {"gate", *given.only}]
-    about = description() | tools.versions(given.peers)
-    try:
-        found = measure(candidates, given.rounds, given.seconds, given.connections)
-    except BenchError as error:
-        print(error, file=sys.stderr)
-        return 1
     settings: dict[str, Figure] = {"rounds": given.rounds, "seconds": given.seconds, "connections": given.connections}
-    record("peers" if given.peers else "proxies", settings | found, about)
-    return 0
+    if given.only:  # a part of the candidates is for the eye, not for the record
+        raise_file_limit()
+        some = [candidate for candidate in candidates if candidate.name in {"gate", *given.only}]
+        print(json.dumps(measure(some, given.rounds, given.seconds, given.connections), indent=1))
+        return 0
+    name = "peers" if given.peers else "proxies"
+    return measured(name, lambda: measure(candidates, given.rounds, given.seconds, given.connections), settings, peers=given.peers)
 
 
 if __name__ == "__main__":
