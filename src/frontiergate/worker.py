@@ -244,19 +244,21 @@ def _plain(value: object) -> object:
 
 
 def pseudonym_key(config: Config) -> bytes:
-    """The key that pseudonyms in the audit log are made with: kept beside it, made at first use."""
+    """The key that pseudonyms in the audit log are made with: kept beside it, made at first use, by one worker for all."""
     path = Path(config.audit.path) / "pseudonym.key"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+        if not path.exists():
+            mine = path.with_name(f".pseudonym.key.{secrets.token_hex(8)}")
+            descriptor = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_bytes(32))
+            with contextlib.suppress(FileExistsError):
+                os.link(mine, path)  # whole or not at all, and the first one counts
+            mine.unlink()
         return path.read_bytes()
     except OSError as error:
-        raise GateError(f"{path} cannot be written: {error.strerror}; create the folder, or change audit.path") from error
-    key = secrets.token_bytes(32)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key)
-    return key
+        raise GateError(f"{path} cannot be made or read: {error.strerror}; check the folder, or change audit.path") from error
 
 
 async def _serve(snapshot: str, source: str, number: int, supervised: int | None) -> None:
