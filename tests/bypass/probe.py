@@ -178,6 +178,14 @@ class Probe:
             assert reply.reason in ((reason,) if isinstance(reason, str) else reason), reply
         self.nothing_sent()
 
+    def unframed(self, data: bytes, status: int | tuple[int, ...] = 400, reason: str = "caller_request_malformed") -> None:
+        """Expects that `data` cannot be framed: one refusal, and nothing after it is read, least of all as a request."""
+        with self.line() as line:
+            line.send(data + self.post({"model": "gpt-open"}))
+            self.is_refusal(line.answer(), status, reason)
+            assert line.ended()
+        self.nothing_sent()
+
     def forwarded(self, data: bytes, source: str = "127.0.0.1") -> Received:
         """Sends `data`, expects that it is answered by the upstream, which got exactly one request; that one."""
         reply = self.ask(data, source)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from tests.bypass.probe import Line, restrict
 from tests.fixtures.gate import Gate
-from tests.fixtures.upstream import Upstream
+from tests.fixtures.upstream import Upstream, like_a_model
 
 REFUSED, TAKEN = "configuration refused; the one in force is kept", "configuration taken"
 FRONTIER = {"model": "gpt-frontier", "messages": []}
@@ -47,8 +47,11 @@ def started(shared_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture
-def reloading(started: Reloading) -> Iterator[Reloading]:
+def reloading(started: Reloading, shared_upstream: Upstream) -> Iterator[Reloading]:
+    shared_upstream.answer = like_a_model
+    shared_upstream.going.set()
     yield started
+    shared_upstream.going.clear()
     started.change(lambda config: None)
 
 
