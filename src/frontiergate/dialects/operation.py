@@ -78,6 +78,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     places: dict[str, Place] = {}  # computed: model_paths but the first, as trees
     examined: frozenset[str] = frozenset()  # computed: the top-level keys that matter to the gate
 
+    @property
+    def takes_body(self) -> bool:
+        """Whether requests for it have a body: those that the upstream answers."""
+        return self.answer is Answer.UPSTREAM
+
     def __post_init__(self) -> None:
         places = place(self.model_paths[1:]).members
         refused = {key: why for key, why in (REROUTING | self.refused_keys).items() if key not in places}

@@ -105,7 +105,9 @@ class Exchange:
             if keeper.stale():
                 raise Refused(Reason.GATE_POLICY_STALE, "This gate cannot confirm that its policy is current, so it admits nobody for now.")
             at = time()
-            caller = keeper.callers.known(request.credential, at)
+            caller = request.head.caller
+            if caller is None or caller.ended or at >= caller.expires_at:
+                caller = request.head.caller = keeper.callers.known(request.head.credential, at)
             if caller is None:
                 self._start(self._establish())
             else:
@@ -123,14 +125,14 @@ class Exchange:
 
     async def _establish(self) -> None:
         try:
-            self._judge(await self._keeper.establish(self.request.credential), time())
+            self._judge(await self._keeper.establish(self.request.head.credential), time())
         except Refused as refused:
             self._refuse(refused)
 
     def _judge(self, caller: Caller, at: float) -> None:
         """Raises Refused."""
         self.caller = caller
-        route = self.request.route
+        route = self.request.head.route
         assert route is not None
         if route.operation.answer is AnsweredBy.UPSTREAM:
             self.models = self._keeper.models(route, self.request.whole_body())
@@ -188,7 +190,7 @@ class Exchange:
 
     def _list(self, caller: Caller, at: float) -> None:
         """Answer a list of models, or one. Raises Refused."""
-        route = self.request.route
+        route = self.request.head.route
         assert route is not None
         self.facts = caller.facts(self.whereabouts, at)
         offered = self._keeper.offered(route.dialect.name, self.facts, caller, at)
@@ -236,18 +238,11 @@ class Exchange:
 
     def _send(self, upstream: Upstream, connection: UpstreamConnection) -> None:
         request = self.request
-        route = request.route
-        assert route is not None
         self.phase = Phase.WAITING
         self._upstream = connection
         body = request.whole_body()
         request.body = []
-        head = b"%b%b\r\nx-gate-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
-            upstream.request_head(request.method, route.path, route.query),
-            b"".join(request.fields),
-            self.request_id.encode(),
-            len(body),
-        )
+        head = b"%b%b\r\ncontent-length: %d\r\n\r\n" % (request.head.for_upstream(upstream), self.request_id.encode(), len(body))
         self._client.set_deadline(self._keeper.first_byte_timeout)
         if self._client.blocked:  # it has not read its last answer yet
             connection.pause()
@@ -272,7 +267,7 @@ class Exchange:
             self.phase = Phase.ANSWERING
             self.status = answer.status
             request = self.request
-            if relay.begin(answer, out, self.request_id, one_zero=request.one_zero, close=client.closing_after(request)):
+            if relay.begin(answer, out, self.request_id, one_zero=request.head.one_zero, close=client.closing_after(request)):
                 request.close = True
         pieces = answer.body
         if pieces:
@@ -338,7 +333,7 @@ class Exchange:
         if self.phase < Phase.ANSWERING:
             self._refuse(cause, ended=End.SEVERED)
             return
-        route, relay = self.request.route, self._relay
+        route, relay = self.request.head.route, self._relay
         assert route is not None
         assert relay is not None
         last = relay.severed(route.dialect.sever(self._refusal(cause), route.operation)) if relay.streams_events else None
@@ -369,11 +364,10 @@ class Exchange:
         verdict = cause.outcome.name.lower() if isinstance(cause, Verdict) else "refuse"
         if self.phase is Phase.JUDGING:
             self.label = verdict
-        dialect = self.request.dialect
-        assert dialect is not None
+        dialect = self.request.head.dialect
         self.status = refusal.status
         self._record(verdict, refusal.reason)
-        close, head_only = self._client.closing_after(self.request), self.request.method == b"HEAD"
+        close, head_only = self._client.closing_after(self.request), self.request.head.method == b"HEAD"
         self._client.write(answer.refusal(dialect, refusal, verdict, at=time(), close=close, head_only=head_only))
         self._end(ended, refusal.reason)
 

@@ -19,6 +19,7 @@ from frontiergate.domain.verdict import Outcome
 from frontiergate.domain.vetting import Grant
 from frontiergate.errors import CredentialError
 from frontiergate.gate.fields import RequestFields
+from frontiergate.gate.head import Heads
 from frontiergate.gate.refused import Refused
 from frontiergate.gate.sessions import Sessions
 from frontiergate.gate.upstream import Upstream
@@ -43,6 +44,7 @@ class Ground(msgspec.Struct, frozen=True):
     upstreams: dict[str, Upstream]
     trusted: TrustedNetworks
     extra_credential: bytes | None  # the configured identity header, lower case
+    heads: Heads
 
 
 def prepare(config: Config, environ: Mapping[str, str]) -> Ground:
@@ -57,6 +59,7 @@ def prepare(config: Config, environ: Mapping[str, str]) -> Ground:
         {name: Upstream(name, upstream, environ) for name, upstream in config.upstreams.items()},
         TrustedNetworks(config.clients.trusted_proxies),
         extra,
+        Heads(),
     )
 
 

@@ -12,10 +12,10 @@ from typing import Final, cast
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from frontiergate.dialects.registry import DIALECTS
 from frontiergate.domain.reason import Reason
 from frontiergate.gate.exchange import Exchange
 from frontiergate.gate.gatekeeper import Gatekeeper
+from frontiergate.gate.head import unreadable
 from frontiergate.gate.refused import Refused
 from frontiergate.gate.request import Request
 from frontiergate.identity.address import client_address, unwrap
@@ -24,7 +24,6 @@ from frontiergate.wire import http1
 _log = logging.getLogger(__name__)
 _PIPELINED: Final = 16  # requests that may wait behind the one that is being answered
 _SLOWEST_BODY: Final = 1024  # bytes/s that a body has to come at on average, after limits.body_timeout
-_FIELD_OVERHEAD: Final = 32  # what a field weighs besides its bytes, so that many empty ones are bounded too (RFC 9113 section 6.5.2)
 _LINGER: Final = 5.0  # seconds for a caller to take the last answer while what it still sends is thrown away
 _WAITING: Final = 1 << 16  # bytes of bodies that wait behind an exchange, from which on no more is read, not even that the caller leaves
 _SMALL_BODY: Final = 1 << 16  # a refused request's body up to this size is read to its end, so that the connection lives on
@@ -64,18 +63,19 @@ class ClientConnection(asyncio.Protocol):
         "_began",
         "_connections",
         "_exchange",
+        "_fields",
         "_ground",
-        "_head_complete",
-        "_head_size",
         "_keeper",
-        "_known",
         "_last",
+        "_length",
         "_limits",
         "_parser",
         "_peer",
         "_pending",
         "_received",
+        "_receiving",
         "_request",
+        "_target",
         "_transport",
         "blocked",
         "deadline",
@@ -89,11 +89,13 @@ class ClientConnection(asyncio.Protocol):
         self._parser = HttpRequestParser(self)
         self._exchange: Exchange | None = None
         self._pending: deque[Request] = deque()
-        self._request: Request | None = None  # the one that is being received
-        self._head_complete = False
+        self._receiving = False  # a request has begun to come
+        self._request: Request | None = None  # the one that is being received, once its head is complete
+        self._target = b""
+        self._fields: list[bytes] = []
+        self._length = 0
         self._last = False  # nothing that comes on this connection is read any more
         self._received = 0  # bytes since the request began, or since its body last grew
-        self._head_size = 0
         self._began = 0.0
         self._peer = source  # from the PROXY protocol's header, else the socket's peer
         self._address: str | None = None  # the client's, where no header can say otherwise
@@ -105,7 +107,6 @@ class ClientConnection(asyncio.Protocol):
         """Take what the configuration says; anew at the first request after a reload."""
         self._ground = ground = self._keeper.ground
         self._limits = ground.config.limits
-        self._known = ground.fields.known
         self.stream_idle: float = self._limits.stream_idle
         self._address = None
         if self._peer and not ground.trusted.contains(self._peer):
@@ -140,8 +141,8 @@ class ClientConnection(asyncio.Protocol):
             if not self._last:
                 self._unreadable(Refused(Reason.CALLER_REQUEST_MALFORMED, f"This is not a valid HTTP/1.1 request: {_plain(error)}."))
         else:
-            if self._request is not None:
-                self._await_rest(self._request)
+            if self._receiving:
+                self._await_rest()
         if self._pending and sum(request.body_size for request in self._pending) > _WAITING:
             self._transport.pause_reading()
 
@@ -166,14 +167,15 @@ class ClientConnection(asyncio.Protocol):
         if self._exchange is not None:
             self._exchange.client_blocked(False)
 
-    def _await_rest(self, request: Request) -> None:
+    def _await_rest(self) -> None:
         """A request has come in part."""
+        request = self._request
         if self._received > self._limits.head:
             # After the head too: endless trailers and chunk extensions are no part of a body, so its limit does not stop them.
-            part = "chunk extensions or trailers are" if self._head_complete else "head is"
+            part = "chunk extensions or trailers are" if request is not None else "head is"
             self._unreadable(Refused(Reason.CALLER_HEAD_TOO_LARGE, f"The request's {part} larger than {self._limits.head} bytes."))
         elif self._exchange is None:
-            if self._head_complete:
+            if request is not None:
                 self.deadline = self._began + self._limits.body_timeout + request.body_size / _SLOWEST_BODY
             else:
                 self.deadline = self._began + self._limits.head_timeout
@@ -185,51 +187,38 @@ class ClientConnection(asyncio.Protocol):
             raise _NoMore
         if self._ground is not self._keeper.ground:
             self._take_ground()
-        self._request = Request()
-        self._head_complete = False
-        self._head_size = 0
+        self._receiving = True
+        self._target = b""
+        self._fields = []
+        self._length = 0
         self._began = self._connections.now
 
     def on_url(self, url: bytes) -> None:
-        if self._request is not None:
-            self._request.target += url
+        self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        request = self._request
-        if request is None or self._head_complete:  # a trailer: read past, never used
-            return
-        self._head_size += len(name) + len(value) + _FIELD_OVERHEAD
-        field = self._known.get(name)
-        if field is None:
-            field = self._keeper.ground.fields.classify(name)
-        if isinstance(field, bytes):
-            request.fields += (field, value)
-        elif field:
-            request.take_special(field, name, value)
+        if len(name) == 14 and name.lower() == b"content-length":  # of a request's fields, the one that differs from the last one's
+            # llhttp has checked that it is one, of digits, and below 2**64; but int() fails at 4,300 digits, zeros before it included.
+            self._length = int(value.lstrip(b"0") or b"0")
+        else:
+            self._fields += (name, value)
 
     def on_headers_complete(self) -> None:
-        request = self._request
-        assert request is not None
-        self._head_complete = True
         parser = self._parser
-        request.method = parser.get_method()
-        version = parser.get_http_version()
-        request.one_zero = version == "1.0"
-        request.close = not parser.should_keep_alive()
-        if self._head_size + len(request.target) > self._limits.head:
-            request.close = True
-            request.refuse(Reason.CALLER_HEAD_TOO_LARGE, f"The request's head is larger than {self._limits.head} bytes.")
-        request.end_head(self._keeper.ground, version)
-        if request.refused is None:
-            if self._exchange is None:
-                self._invite(request)
-        elif parser.should_upgrade() or request.length is None or request.length > _SMALL_BODY or request.expects:
-            self._answer_early(request)
+        line = (parser.get_method(), self._target, parser.get_http_version())
+        head = self._ground.heads.read(self._ground, line, self._fields, keep_alive=parser.should_keep_alive())
+        self._fields = []  # trailers are read past, never used
+        self._request = request = Request(head, self._length, self._limits.body)
+        if request.refused is not None:
+            if parser.should_upgrade() or request.length is None or request.length > _SMALL_BODY or head.expects:
+                self._answer_early(request)
+        elif head.expects and self._exchange is None:
+            self._invite(request)
         self._began = self._connections.now
 
     def _invite(self, request: Request) -> None:
         """Ask for the body, where the caller waits to be asked and has HTTP/1.1 (RFC 9110 section 10.1.1)."""
-        if request.expects and request.length != 0 and not request.body_size and not request.one_zero:
+        if request.head.expects and request.length != 0 and not request.body_size and not request.head.one_zero:
             self._transport.write(http1.CONTINUE)
 
     def on_body(self, data: bytes) -> None:
@@ -237,7 +226,7 @@ class ClientConnection(asyncio.Protocol):
         if request is None or self._last:
             return
         self._received = 0
-        request.take_body(data, self._limits.body)
+        request.take_body(data)
         if request.refused is not None and request.body_size > _SMALL_BODY:
             self._answer_early(request)
 
@@ -246,6 +235,7 @@ class ClientConnection(asyncio.Protocol):
         if request is None or self._last:
             return
         self._request = None
+        self._receiving = False
         self._received = 0
         request.complete = True
         self._next(request)
@@ -279,11 +269,11 @@ class ClientConnection(asyncio.Protocol):
             self._finish(exchange.request)
         elif self._pending:
             asyncio.get_running_loop().call_soon(self._go_on)
-        elif self._request is not None:
-            if self._head_complete:
+        elif self._receiving:
+            if self._request is not None:
                 self._invite(self._request)
             self._began = self._connections.now
-            self._await_rest(self._request)
+            self._await_rest()
         else:
             self.set_deadline(self._limits.idle)
 
@@ -301,15 +291,14 @@ class ClientConnection(asyncio.Protocol):
         """Answer a refused request without reading its body to the end; what still comes is thrown away."""
         self._last = True
         self._request = None
+        self._receiving = False
         request.close = True
         self._next_or_close(request)
 
     def _unreadable(self, refused: Refused) -> None:
         """What came cannot be framed: answer once, after what was asked before, and close."""
-        request = self._request or Request()
+        request = self._request or Request(unreadable(refused), 0, 0)
         request.refused = refused
-        if request.dialect is None:
-            request.dialect = DIALECTS["openai"]
         self._answer_early(request)
 
     def _next_or_close(self, request: Request) -> None:
@@ -332,7 +321,7 @@ class ClientConnection(asyncio.Protocol):
         if self._address is not None:
             return self._address
         ground = self._keeper.ground
-        return client_address(self._peer or "", request.forwarding, ground.trusted, ground.config.clients.forwarded)
+        return client_address(self._peer or "", request.head.forwarding, ground.trusted, ground.config.clients.forwarded)
 
     # -- ends
 
@@ -342,14 +331,14 @@ class ClientConnection(asyncio.Protocol):
             self._exchange.deadline_passed()
             if self._exchange is not None:  # it waits for somebody who has a deadline of his own
                 self.set_deadline(self._limits.head_timeout)
-        elif self._last or self._request is None:
+        elif self._last or not self._receiving:
             self._transport.abort()
         else:
             self._unreadable(Refused(Reason.CALLER_TOO_SLOW, "The request did not come in time."))
 
     def drain(self) -> None:
         """The worker stops: an idle connection closes."""
-        if self._exchange is None and self._request is None and not self._pending:
+        if self._exchange is None and not self._receiving and not self._pending:
             self._transport.close()
 
     def abort(self) -> None:

@@ -29,8 +29,8 @@ def decision(keeper: "Gatekeeper", exchange: "Exchange", verdict: str, reason: R
         status=exchange.status or None,
         principal=None if caller is None else caller.pseudonym,
         credential=None if caller is None else caller.kind,
-        dialect=None if request.dialect is None else request.dialect.name,
-        operation=None if request.route is None else request.route.operation.name,
+        dialect=request.head.dialect.name,
+        operation=None if request.head.route is None else request.head.route.operation.name,
         models=decided.models if decided is not None else tuple([model.id for model in exchange.models]),
         directives=_ids(decided.violations) if decided is not None and decided.violations else (),
         observed=_ids(decided.observed) if decided is not None and decided.observed else (),
@@ -60,8 +60,7 @@ def ended(keeper: "Gatekeeper", exchange: "Exchange", end: End, reason: Reason |
             duration_ms=int((perf_counter() - exchange.started) * 1e6) / 1000,
         )
     )
-    dialect = "none" if request.dialect is None else request.dialect.name
-    keeper.metrics.request(models[0].id if models else "none", dialect, exchange.label, reason)
+    keeper.metrics.request(models[0].id if models else "none", request.head.dialect.name, exchange.label, reason)
     if decided is not None and decided.observed:
         for violation in decided.observed:
             keeper.metrics.observed_violation(violation.directive.id)
