@@ -19,6 +19,7 @@ from bench.machine import BenchError
 _TICK = os.sysconf("SC_CLK_TCK")
 _START = 120.0  # seconds that the slowest peer may take to start
 _STOP = 15.0
+_IN_A_ROW = 10
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -90,13 +91,8 @@ class Processes:
 
     def cpu(self) -> Cpu:
         """What the whole tree has used so far, descendants that have ended included."""
-        user = system = 0
-        for pid in self.pids():
-            with contextlib.suppress(OSError):
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                user += int(fields[11]) + int(fields[13])
-                system += int(fields[12]) + int(fields[14])
-        return Cpu(user / _TICK, system / _TICK)
+        used = [cpu_of(pid) for pid in self.pids()]
+        return Cpu(sum(one.user for one in used), sum(one.system for one in used))
 
     def rss(self) -> float:
         """Resident memory of the whole tree in MiB; what processes share is counted once for each."""
@@ -118,6 +114,14 @@ def children(pid: int) -> list[int]:
         with contextlib.suppress(OSError):
             found += map(int, path.read_text().split())
     return found
+
+
+def cpu_of(pid: int) -> Cpu:
+    """What one process has used so far, with its children that have ended; nothing where it is gone."""
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Cpu((int(fields[11]) + int(fields[13])) / _TICK, (int(fields[12]) + int(fields[14])) / _TICK)
+    return Cpu(0.0, 0.0)
 
 
 def status(pid: int, key: str) -> int:
@@ -147,19 +151,21 @@ def ask(
         connection.close()
 
 
-def wait_answering(processes: Processes, port: int, body: bytes, headers: Mapping[str, str]) -> bytes:
-    """The first 200 answer to a good request. Raises BenchError where none comes."""
+def wait_answering(processes: Processes, port: int, body: bytes, headers: Mapping[str, str]) -> None:
+    """Returns once good requests are answered with 200, several in a row: each may reach another worker. Raises BenchError else."""
     deadline = time.monotonic() + _START
     last = "nothing listens"
+    good = 0
     while time.monotonic() < deadline:
         processes.check()
         try:
             answered, _, content = ask(port, body, headers)
         except (OSError, http.client.HTTPException) as error:
-            last = str(error)
+            good, last = 0, str(error)
         else:
-            if answered == 200:
-                return content
-            last = f"{answered} {content[:500]!r}"
-        time.sleep(0.05)
+            good, last = (good + 1, "") if answered == 200 else (0, f"{answered} {content[:500]!r}")
+        if good == _IN_A_ROW:
+            return
+        if not good:
+            time.sleep(0.05)
     raise BenchError(f"no 200 from port {port} within {_START:g} s: {last}")

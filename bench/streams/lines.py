@@ -16,7 +16,7 @@ class Child:
     """A generator that is told things on its standard input and tells things on its standard output."""
 
     def __init__(self, module: str, *arguments: object) -> None:
-        argv = ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", f"bench.streams.{module}", *map(str, arguments)]
+        argv = ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", module, *map(str, arguments)]
         self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -34,6 +34,11 @@ class Child:
         if not line:
             raise BenchError(f"{self._process.args!r} ended with {self._process.wait(30)}")
         return line.rstrip()
+
+    def hear_json(self) -> dict[str, Any]:
+        """The next line, as the object that it is."""
+        heard: dict[str, Any] = json.loads(self.hear())
+        return heard
 
     @property
     def ended(self) -> bool:
@@ -58,7 +63,7 @@ class StreamUpstream(Child):
     def __init__(self, world: World, *, events: int = 0, pace: int = 20) -> None:
         plain = world.directory / "answer.json"
         plain.write_bytes(world.answer)
-        super().__init__("upstream", world.port, plain, "--events", events, "--pace", pace)
+        super().__init__("bench.streams.upstream", world.port, plain, "--events", events, "--pace", pace)
 
     def wait_listening(self, world: World) -> None:
         """Returns once it answers."""
@@ -86,7 +91,7 @@ class Callers(Child):
         path = world.directory / "stream.http"
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         path.write_bytes(f"POST /v1/chat/completions HTTP/1.1\r\n{head}\r\n".encode() + body)
-        super().__init__("callers", run.port if run else world.port, path, streams, *(["--idle"] if idle else []))
+        super().__init__("bench.streams.callers", run.port if run else world.port, path, streams, *(["--idle"] if idle else []))
 
     def wait_ready(self) -> None:
         """Returns once every stream has begun."""
@@ -95,5 +100,4 @@ class Callers(Child):
 
     def result(self) -> dict[str, Any]:
         """What they saw, once all streams have ended."""
-        seen: dict[str, Any] = json.loads(self.hear())
-        return seen
+        return self.hear_json()

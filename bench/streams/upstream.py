@@ -18,6 +18,7 @@ import uvloop
 
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 _END = b"0\r\n\r\n"
+_TAIL = 64  # bytes of a request's end, where ours say whether they want a stream
 _EVENT = (
     b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"openai/gpt-frontier","sent":%019d,'
     b'"choices":[{"index":0,"delta":{"content":" word"},"finish_reason":null}]}\n\n'
@@ -62,7 +63,7 @@ class Connection(asyncio.Protocol):
         self._streams = streams
         self._plain = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(plain), plain)
         self._parser = httptools.HttpRequestParser(self)
-        self._body = b""
+        self._end = b""  # of the body
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class
@@ -71,11 +72,11 @@ class Connection(asyncio.Protocol):
         self._parser.feed_data(data)
 
     def on_body(self, body: bytes) -> None:
-        self._body += body
+        self._end = (self._end + body[-_TAIL:])[-_TAIL:]
 
     def on_message_complete(self) -> None:
-        body, self._body = self._body, b""
-        if b'"stream":true' in body:
+        end, self._end = self._end, b""
+        if b'"stream":true' in end:
             self._transport.write(_HEAD + event())
             self._streams.open.append(self._transport)
         else:

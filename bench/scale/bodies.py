@@ -1,0 +1,83 @@
+"""Bodies from 200 B to 30 MB: CPU per request beside nginx without buffering, the worker's memory, and the pause of its loop.
+
+Memory is the worker's high-water mark over what it held before. Small bodies come over many connections, the largest over one, so
+that it is one request's memory. The pause is the longest that a ping through the same worker had to wait (see `ping`).
+"""
+
+import tempfile
+from pathlib import Path
+
+from bench.candidates import plain
+from bench.candidates.candidate import Candidate
+from bench.candidates.gate import gate
+from bench.machine import progress
+from bench.processes import status
+from bench.running import Running, running
+from bench.streams.lines import Child, StreamUpstream
+from bench.world import World
+from bench.wrk import Load, load, script
+
+SIZES = {"200b": 90, "20kb": 20_000, "2mb": 2_000_000, "30mb": 30_000_000}
+_CONNECTIONS = {"200b": 16, "20kb": 16, "2mb": 2, "30mb": 1}
+_RESET_PEAK = "5"  # proc_pid_clear_refs(5)
+
+
+def measure(seconds: float) -> dict[str, float]:
+    """All sizes through both."""
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="frontiergate-bench-") as directory:
+        world = World(Path(directory))
+        with StreamUpstream(world):  # it reads a body to its end, as nginx with a fixed answer does not
+            for candidate in (plain.NGINX_STREAMING, gate()):
+                for size in SIZES:
+                    found |= _size(world, candidate, size, seconds)
+    for size in SIZES:
+        found[f"body_{size}_cpu_vs_nginx"] = found[f"body_{size}_gate_cpu_us"] / found[f"body_{size}_nginx_cpu_us"]
+    return found
+
+
+def _size(world: World, candidate: Candidate, size: str, seconds: float) -> dict[str, float]:
+    """A fresh process for each size, as memory once used is kept."""
+    body = World.request_of(SIZES[size])
+    with running(world, candidate) as run:
+        lua = script(world.directory / "body.lua", body, run.setup.headers)
+        found = _gate(run, lua, size, seconds) if candidate.name == "gate" else {}
+        before = run.processes.cpu().total
+        seen = load(run.port, lua, seconds, _CONNECTIONS[size])
+        cpu = (run.processes.cpu().total - before) / seen.requests * 1e6
+        run.prove()
+    progress(f"{size}: {candidate.name} {cpu:.0f} µs CPU, {seen.rate:.0f}/s")
+    return found | {f"body_{size}_{candidate.name}_cpu_us": cpu}
+
+
+def _gate(run: Running, lua: Path, size: str, seconds: float) -> dict[str, float]:
+    """Memory and pause, apart from the CPU that pings would add to."""
+    worker = run.processes.worker("frontiergate.worker")
+    before = _reset_peak(worker)
+    seen = load(run.port, lua, 1, _CONNECTIONS[size])
+    peak = (status(worker, "VmHWM") - before) / 1024
+    each = peak / _CONNECTIONS[size]
+    longest, p99 = _pause(run, lua, size, seconds)
+    over = (peak * 2**20 - SIZES[size]) / 2**20
+    memory = {f"body_{size}_rss_mib": each} | ({f"body_{size}_rss_over_body_mib": over} if _one(size, seen) else {})
+    return memory | {f"body_{size}_loop_pause_ms": longest, f"body_{size}_loop_pause_p99_ms": p99}
+
+
+def _one(size: str, seen: Load) -> bool:
+    return _CONNECTIONS[size] == 1 and seen.requests > 0
+
+
+def _reset_peak(pid: int) -> int:
+    """The resident KiB now, from which on the high-water mark counts anew."""
+    Path(f"/proc/{pid}/clear_refs").write_text(_RESET_PEAK)
+    return status(pid, "VmRSS")
+
+
+def _pause(run: Running, lua: Path, size: str, seconds: float) -> tuple[float, float]:
+    """The longest ping and the 99th percentile while the load runs, ms."""
+    with Child("bench.scale.ping", run.port, run.world.token) as ping:
+        ping.hear()
+        load(run.port, lua, seconds, _CONNECTIONS[size])
+        ping.tell("enough")
+        seen = ping.hear_json()
+    return seen["longest_ms"], seen["p99_ms"]
