@@ -178,6 +178,7 @@ class Limits(Part, frozen=True):
 
     head: Annotated[Size, Doc("of a request's or a response's head")] = size("64KiB")
     body: Annotated[Size, Doc("of a request's body")] = size("32MiB")
+    bodies: Annotated[Size, Doc("all requests' bodies that a worker holds; beyond it callers are told to come again")] = size("1GiB")
     connections: Annotated[Count, Doc("from callers, per worker")] = 10_000
     idle: Annotated[Duration, Doc("a client connection between requests")] = duration("75s")
     head_timeout: Annotated[Duration, Doc("for a whole request head")] = duration("10s")

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 # A path of this host in plain ASCII: URL parsers drop tabs, and take `\\` for `/` and `//` for another host (WHATWG URL 4.4).
 _WITHIN: Final = re.compile(rb"/(?!/)[!-\[\]-~]*")
+_LARGE: Final = 1 << 16  # bytes of a body that is not left to count as held until its exchange ends
 _OF_OUR_CREDENTIAL: Final = frozenset({401, 407})  # such answers speak of the gate's own credential, and some quote it (P6)
 
 
@@ -242,6 +243,8 @@ class Exchange:
         self._upstream = connection
         body = request.whole_body()
         request.body = []
+        if len(body) > _LARGE:  # a stream may last for hours
+            self._client.body_freed(request)
         head = b"%b%b\r\ncontent-length: %d\r\n\r\n" % (request.head.for_upstream(upstream), self.request_id.encode(), len(body))
         self._client.set_deadline(self._keeper.first_byte_timeout)
         if self._client.blocked:  # it has not read its last answer yet

@@ -42,6 +42,7 @@ class Connections:
         self.keeper = keeper
         self.open: set[ClientConnection] = set()
         self.now = asyncio.get_running_loop().time()
+        self.buffered = 0  # bytes of bodies that are held, of whoever sent them: nobody has been asked for a credential yet
 
     def sweep(self) -> None:
         """Move the clock on and tell the connections whose deadline has passed. Called every SWEEP seconds."""
@@ -152,7 +153,10 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.open.discard(self)
         self._last = True
-        self._pending.clear()
+        self._drop_pending()
+        if self._request is not None:
+            self.body_freed(self._request)
+            self._request = None
         if self._exchange is not None:
             self._exchange.client_gone()
 
@@ -226,6 +230,10 @@ class ClientConnection(asyncio.Protocol):
         if request is None or self._last:
             return
         self._received = 0
+        request.held += len(data)
+        self._connections.buffered += len(data)
+        if self._connections.buffered > self._limits.bodies:
+            request.refuse(Reason.GATE_OVERLOADED, "This gate holds as many requests' bodies as it can.")
         request.take_body(data)
         if request.refused is not None and request.body_size > _SMALL_BODY:
             self._answer_early(request)
@@ -249,6 +257,7 @@ class ClientConnection(asyncio.Protocol):
             self._pending.append(request)
         else:
             self._last = True  # those that wait are answered; then the connection closes
+            self.body_freed(request)
 
     def _run(self, request: Request) -> None:
         self._exchange = exchange = Exchange(self, self._keeper, request)
@@ -260,6 +269,7 @@ class ClientConnection(asyncio.Protocol):
     def exchange_ended(self, exchange: Exchange, *, cut: bool) -> None:
         """The exchange has had its outcome: go on with the next request, or close."""
         self._exchange = None
+        self.body_freed(exchange.request)
         self._keeper.sessions.discard(exchange)
         if self._transport.is_closing():
             return
@@ -306,11 +316,23 @@ class ClientConnection(asyncio.Protocol):
             self._run(request)
         elif len(self._pending) < _PIPELINED:
             self._pending.append(request)
+        else:
+            self.body_freed(request)
+
+    def _drop_pending(self) -> None:
+        for request in self._pending:
+            self.body_freed(request)
+        self._pending.clear()
 
     # -- what exchanges use
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)
+
+    def body_freed(self, request: Request) -> None:
+        """The request's body is not held any more."""
+        self._connections.buffered -= request.held
+        request.held = 0
 
     def set_deadline(self, seconds: float) -> None:
         """Something else must have happened `seconds` from now, give or take a sweep."""
@@ -350,7 +372,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _finish(self, request: Request) -> None:
         self._last = True
-        self._pending.clear()
+        self._drop_pending()
         if request.complete:
             self._transport.close()
         else:

@@ -11,6 +11,7 @@ class Request:
     # Class attributes are the defaults: what an ordinary request never sets costs it nothing.
     complete: bool = False
     body_size: int = 0
+    held: int = 0  # of it, what is counted as in memory
 
     def __init__(self, head: Head, length: int, limit: int) -> None:
         """`length`: of the body, as Content-Length says, 0 where there is none. `limit`: the largest that is taken."""
