@@ -100,6 +100,8 @@ AMBIGUOUS = {
     "empty body": b"",
     "an engine besides": b'{"model":"gpt-open","engine":"gpt-frontier"}',
     "another body inside": b'{"model":"gpt-open","extra_body":{"model":"gpt-frontier"}}',
+    "fallbacks in another case": b'{"model":"gpt-open","Fallbacks":["gpt-frontier"]}',
+    "an engine in another case": b'{"model":"gpt-open","Engine":"gpt-frontier"}',
     "a fallback that is unknown": b'{"model":"gpt-open","fallbacks":["gpt-nobody-knows"]}',
     "models of an odd form": b'{"model":"gpt-open","models":"gpt-frontier,gpt-open"}',
 }

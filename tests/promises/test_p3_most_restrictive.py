@@ -37,7 +37,13 @@ def verdicts(gate: Gate) -> dict[tuple[str, str, str], tuple[Any, ...]]:
     for (name, claims), source, model in itertools.product(CALLERS.items(), ("127.0.0.1", "127.0.0.2"), MODELS):
         reply = gate.call({"model": model}, token=gate.token(sub=name, **claims), source=source)
         said = reply.json.get("frontier_gate", {})
-        found[name, source, model] = (reply.status, reply.reason, said.get("directive"), tuple(said.get("directives", ())))
+        found[name, source, model] = (
+            reply.status,
+            reply.headers["x-gate-verdict"],
+            reply.reason,
+            said.get("directive"),
+            tuple(said.get("directives", ())),
+        )
     return found
 
 
@@ -90,6 +96,7 @@ def test_the_most_restrictive_of_two_directives_wins(
     with gate.in_force("first", "openai/gpt-open", **rules[0]), gate.in_force("second", "openai/gpt-open", **rules[1]):
         reply = gate.call({"model": "gpt-open"})
     assert reply.reason == reason
+    assert reply.headers["x-gate-verdict"] == ("withdrawn" if reason == "policy_withdrawn" else "refuse")
     assert sorted(reply.json["frontier_gate"]["directives"]) == ["first", "second"], "every violated one is reported"
     assert len(shared_upstream.requests) == count
 

@@ -46,7 +46,7 @@ def kill_control_process(gate: Gate) -> None:
     children = Path(f"/proc/{gate.process.pid}/task/{gate.process.pid}/children").read_text().split()
     (control,) = [int(pid) for pid in children if b"control_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(control, signal.SIGKILL)
-    gate.wait_log(lambda lines: len([line for line in lines if line["message"] == "control plane serves"]) == 2)
+    gate.wait_log(lambda lines: len([line for line in lines if line["message"] == "the store is open"]) == 2)
 
 
 KILLS = pytest.mark.parametrize("kill", [kill_whole_gate, kill_all_workers, kill_control_process])
