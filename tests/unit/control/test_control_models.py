@@ -35,7 +35,7 @@ def test_a_directive_that_is_only_observed_restricts_nothing(desk: Desk) -> None
 
 def test_the_listing_tells_the_live_sessions_of_each_model(desk: Desk) -> None:
     desk.plane.metrics.configure(models=["acme/small"])
-    desk.plane.metrics.live_sessions("acme/small", 3)
+    desk.plane.metrics.live_sessions({"acme/small": 3})
     sessions = {model["id"]: model["live_sessions"] for model in desk.ask("GET", "/admin/v1/models").json["models"]}
     assert sessions == {"acme/frontier-5": 0, "acme/frontier-6": 0, "acme/small": 3}
 
