@@ -13,12 +13,15 @@ from frontiergate.dialects.models import Looked, ModelError, Search, unknown_for
 from frontiergate.dialects.operation import REROUTING, Operation
 from frontiergate.dialects.places import Place
 from frontiergate.wire import jsonbody
-from frontiergate.wire.jsonstream import Window
+from frontiergate.wire.jsonwindow import Window
 
 _BETWEEN = b" \t\n\r,"
 _UNIMPORTANT = Raw(b"0")
 _EMPTY = {b"[": Raw(b"[]"), b"{": Raw(b"{}")}  # for a container of which only the kind matters
 _LONGEST_KEY = 64  # characters; a longer one, which is no name that matters, is kept as its beginning and its hash
+
+
+_Fault = jsonbody.JsonError | ModelError
 
 
 class Frame(ABC):
@@ -32,7 +35,7 @@ class Frame(ABC):
         self._watched = watched
         self._search = Search()
         self._search.parts = 1  # itself
-        self._fault: jsonbody.JsonError | ModelError | None = None  # kept until it is known whether it matters
+        self._fault: _Fault | None = None  # kept until it is known whether it matters
 
     def take(self, items: bytes) -> None:
         """Whole members or elements, with the commas around them."""
@@ -83,7 +86,7 @@ class Frame(ABC):
         try:
             yield
         except (jsonbody.JsonError, ModelError) as error:
-            self._fault = error
+            self._fault = _bare(error)
 
 
 class _Array(Frame):
@@ -98,7 +101,8 @@ class _Array(Frame):
 
     def see(self, window: Window, stop: int) -> None:
         super().see(window, stop)
-        self._commas += window.text.count(b",", window.place(self.since), window.place(stop))
+        if b"," in window.text:  # 2 µs, where to count none takes 40
+            self._commas += window.between(self.since, stop).count(b",")
 
     def close(self) -> Looked:
         if self._commas > jsonbody.MOST_COMMAS:  # seen before anything else is, where the array is there as a whole
@@ -199,9 +203,16 @@ class Body(_Object):
 
 
 def _looked(look: Callable[[Search], None]) -> Looked:
-    search, fault = Search(), None
+    search = Search()
+    fault: _Fault | None = None
     try:
         look(search)
     except (jsonbody.JsonError, ModelError) as error:
-        fault = error
+        fault = _bare(error)
     return Looked(search.names, search.parts, fault)
+
+
+def _bare(error: _Fault) -> _Fault:
+    """`error` without the way that it came: that holds the window."""
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)

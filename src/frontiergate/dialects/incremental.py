@@ -9,7 +9,8 @@ from frontiergate.dialects.models import ModelError, names_of, repeated, unreada
 from frontiergate.dialects.operation import Operation
 from frontiergate.domain.reason import Reason
 from frontiergate.wire.jsonbody import JsonError, RepeatedKeyError
-from frontiergate.wire.jsonstream import TOO_LONG, JsonStream, Window
+from frontiergate.wire.jsonstream import JsonStream
+from frontiergate.wire.jsonwindow import TOO_LONG, Window
 
 
 class ModelReader:

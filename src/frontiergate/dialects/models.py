@@ -12,7 +12,7 @@ from frontiergate.errors import GateError
 from frontiergate.wire import jsonbody
 
 _MOST_PARTS = 20_000  # objects and elements looked into for one request: 50 ms at the most
-_MOST_NAMED = 64 << 10  # characters in all the names of one request, where it can name several
+_MOST_NAMED = 16 << 10  # characters in all the names of one request, where it can name several
 
 
 class ModelError(GateError):

@@ -19,7 +19,6 @@ the policy changes. The ordinary request passes from JUDGING to WAITING in one c
 import asyncio
 import enum
 import logging
-import re
 from collections.abc import Callable, Coroutine
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Final
@@ -35,7 +34,7 @@ from frontiergate.errors import StoreUnavailable
 from frontiergate.gate import answer, record
 from frontiergate.gate.gatekeeper import UNKNOWN_MODEL, Gatekeeper
 from frontiergate.gate.refused import Refused
-from frontiergate.gate.relay import Relay
+from frontiergate.gate.relay import Relay, unacceptable
 from frontiergate.gate.request import Request
 from frontiergate.gate.upstream import Answer, Upstream, UpstreamConnection
 from frontiergate.identity.address import AddressError
@@ -47,10 +46,7 @@ if TYPE_CHECKING:
     from frontiergate.gate.listener import ClientConnection
 
 _log = logging.getLogger(__name__)
-# A path of this host in plain ASCII: URL parsers drop tabs, and take `\\` for `/` and `//` for another host (WHATWG URL 4.4).
-_WITHIN: Final = re.compile(rb"/(?!/)[!-\[\]-~]*")
 _LARGE: Final = 1 << 16  # bytes of a body that is not left to count as held until its exchange ends
-_OF_OUR_CREDENTIAL: Final = frozenset({401, 407})  # such answers speak of the gate's own credential, and some quote it (P6)
 
 
 class Phase(enum.IntEnum):
@@ -260,11 +256,10 @@ class Exchange:
         out: list[bytes] = []
         relay, client = self._relay, self._client
         if relay is None:
-            if answer.status in _OF_OUR_CREDENTIAL or answer.location is not None:
-                problem = _unacceptable(answer)
-                if problem is not None:
-                    self._refuse(Refused(Reason.UPSTREAM_BROKE, problem))
-                    return
+            problem = unacceptable(answer)
+            if problem is not None:
+                self._refuse(Refused(Reason.UPSTREAM_BROKE, problem))
+                return
             self._keeper.metrics.upstream_seconds(self.models[0].upstream, perf_counter() - self._sent)
             relay = self._relay = Relay()
             self.phase = Phase.ANSWERING
@@ -409,12 +404,3 @@ class Exchange:
             self._refuse(Refused(Reason.GATE_FAULT, "The gate failed to judge this request. It has been logged."))
         elif self.phase is Phase.ANSWERING:
             self._cut(End.FAULT, Reason.GATE_FAULT)
-
-
-def _unacceptable(answer: Answer) -> str | None:
-    """Why an upstream's answer must not reach the caller, or None."""
-    if answer.status in _OF_OUR_CREDENTIAL:
-        return "The model's upstream did not accept this gate's credential; the operator has to look."
-    if answer.location is not None and not _WITHIN.fullmatch(answer.location):
-        return "The model's upstream redirected to another place; redirects are not followed."
-    return None

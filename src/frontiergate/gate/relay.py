@@ -4,6 +4,7 @@ A stream of events passes without being parsed. Only the end of each piece is lo
 its rest, so that what was sent always stands at an event boundary, where the stream can be severed at once.
 """
 
+import re
 from typing import Final
 
 from frontiergate.gate.upstream import Answer
@@ -11,6 +12,18 @@ from frontiergate.wire import http1, sse
 
 _HELD: Final = 1 << 16  # bytes of an unfinished event that are held back; a longer one passes as it comes
 _BODILESS: Final = frozenset({204, 304})
+# A path of this host in plain ASCII: URL parsers drop tabs, and take `\\` for `/` and `//` for another host (WHATWG URL 4.4).
+_WITHIN: Final = re.compile(rb"/(?!/)[!-\[\]-~]*")
+_OF_OUR_CREDENTIAL: Final = frozenset({401, 407})  # such answers speak of the gate's own credential, and some quote it (P6)
+
+
+def unacceptable(answer: Answer) -> str | None:
+    """Why an upstream's answer must not reach the caller, or None."""
+    if answer.status in _OF_OUR_CREDENTIAL:
+        return "The model's upstream did not accept this gate's credential; the operator has to look."
+    if answer.location is not None and not _WITHIN.fullmatch(answer.location):
+        return "The model's upstream redirected to another place; redirects are not followed."
+    return None
 
 
 class Relay:
