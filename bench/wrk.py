@@ -18,6 +18,17 @@ end
 """
 
 
+_IN_TURN = """
+local tokens, turn = {}, 0
+for line in io.lines([==[%s]==]) do tokens[#tokens + 1] = "Bearer " .. line end
+request = function()
+  turn = turn %% #tokens + 1
+  wrk.headers["authorization"] = tokens[turn]
+  return wrk.format()
+end
+"""
+
+
 class Load(msgspec.Struct, frozen=True):
     """What a load did and saw."""
 
@@ -34,12 +45,11 @@ class Load(msgspec.Struct, frozen=True):
         return self.requests / self.seconds
 
 
-def script(path: Path, body: bytes, headers: Mapping[str, str]) -> Path:
-    """A wrk script that sends this request again and again."""
+def script(path: Path, body: bytes, headers: Mapping[str, str], tokens: Path | None = None) -> Path:
+    """A wrk script that sends this request again and again; `tokens`, a file with one a line, are presented in turn."""
     given = "".join(f"wrk.headers[ [==[{name}]==] ] = [==[{value}]==]\n" for name, value in headers.items())
-    path.write_text(
-        f'wrk.method = "POST"\nwrk.headers["content-type"] = "application/json"\n{given}wrk.body = [==[{body.decode()}]==]\n{_DONE}'
-    )
+    request = f'wrk.method = "POST"\nwrk.headers["content-type"] = "application/json"\n{given}wrk.body = [==[{body.decode()}]==]\n'
+    path.write_text(request + (_IN_TURN % tokens if tokens else "") + _DONE)
     return path
 
 

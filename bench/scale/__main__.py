@@ -1,4 +1,4 @@
-"""All curves. usage: python -m bench.scale [--only directives models grants callers bodies workers] [--seconds 3] [--small]"""
+"""All curves. usage: python -m bench.scale [--only directives models grants callers crowd bodies workers] [--seconds 3] [--small]"""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from bench.figures import Figure, measured, read
 from bench.machine import median, progress
-from bench.scale import bodies, callers, decisions, grants, workers
+from bench.scale import bodies, callers, crowd, decisions, grants, workers
 from bench.scale.apart import apart
 
 DIRECTIVES = (10, 1_000, 10_000)
@@ -59,6 +59,10 @@ def many_callers(small: bool, _seconds: float) -> dict[str, Figure]:
     return found | _named("callers_bounded", apart(callers.point, 20_000, remembered=10_000))
 
 
+def a_crowd(small: bool, seconds: float) -> dict[str, Figure]:
+    return {**crowd.measure(seconds, crowd.SIZES[:2] if small else crowd.SIZES)}
+
+
 def all_bodies(_small: bool, seconds: float) -> dict[str, Figure]:
     return {**bodies.measure(seconds)}
 
@@ -72,6 +76,7 @@ CURVES: dict[str, Callable[[bool, float], dict[str, Figure]]] = {
     "models": models,
     "grants": many_grants,
     "callers": many_callers,
+    "crowd": a_crowd,
     "bodies": all_bodies,
     "workers": all_workers,
 }

@@ -5,24 +5,22 @@ Principals are drawn at random. The file has just been written, so it is in the 
 
 import asyncio
 import random
-import sqlite3
 import time
 from pathlib import Path
 
+from bench.candidates.gate import give_grants
 from bench.machine import BenchError, median, quantile
 from bench.scale.apart import resident
-from bench.world import MODEL
-from frontiergate.domain.vetting import Grant
-from frontiergate.store.rows import encode
+from bench.world import ISSUER
 from frontiergate.store.sqlite import SqliteStore
 
 _LOOK_UPS = 1000
-_CHUNK = 10_000
 
 
 def point(count: int, directory: str) -> dict[str, float]:
     """One point: µs until the grants are there (p50, p99), µs of the loop's own thread, KiB that a worker grows by, MiB of the file."""
     path = Path(directory) / f"grants-{count}.db"
+    give_grants(path, (f"{ISSUER}|user-{number}" for number in range(count)))
     found = asyncio.run(_point(count, path))
     return {**found, "file_mib": path.stat().st_size / 2**20}
 
@@ -30,9 +28,8 @@ def point(count: int, directory: str) -> dict[str, float]:
 async def _point(count: int, path: Path) -> dict[str, float]:
     store = SqliteStore(str(path))
     await store.open()
-    _fill(path, count)
     chance = random.Random(1)
-    principals = [f"https://idp.example|user-{chance.randrange(count)}" for _ in range(_LOOK_UPS)]
+    principals = [f"{ISSUER}|user-{chance.randrange(count)}" for _ in range(_LOOK_UPS)]
     await store.grants_of(principals[0])
     before = resident()
     waited: list[float] = []
@@ -49,26 +46,3 @@ async def _point(count: int, path: Path) -> dict[str, float]:
     waited.sort()
     look_up = {"lookup_p50_us": quantile(waited, 0.5) * 1e6, "lookup_p99_us": quantile(waited, 0.99) * 1e6}
     return {**look_up, "loop_us": median(held) * 1e6, "worker_kib": grown}
-
-
-def _fill(path: Path, count: int) -> None:
-    """A grant for each of `count` principals, past the log: a million appends, each synced, would take hours."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    now = time.time()
-    for first in range(0, count, _CHUNK):
-        grants = [
-            Grant(
-                id=f"g-{number:07}",
-                principal=f"https://idp.example|user-{number}",
-                programme="caisi",
-                models=(MODEL,),
-                issued_at=now,
-                expires_at=now + 1e6,
-            )
-            for number in range(first, min(first + _CHUNK, count))
-        ]
-        connection.execute("BEGIN")
-        rows = [(grant.id, grant.principal, grant.state, encode(grant)) for grant in grants]
-        connection.executemany("INSERT INTO grants VALUES (?, ?, ?, ?)", rows)
-        connection.execute("COMMIT")
-    connection.close()
