@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # Tests: one process a core, unless told otherwise.
 JOBS ?= $(shell nproc)
 
-.PHONY: demo run test check coverage bench generate lock clean
+.PHONY: demo run test check coverage bench bench-peers generate lock clean
 .DEFAULT_GOAL := test
 
 # A Debian without python3-venv cannot make a virtual environment: root gets the package, anyone else its name.
@@ -47,8 +47,16 @@ coverage: $(INSTALLED)
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='src/frontiergate/domain/*' --fail-under=100
 
+# What the gate costs beside nginx and haproxy; the figures go to docs/figures, the tables to docs/performance.md. A machine that does
+# nothing else, please.
 bench: $(INSTALLED)
-	$(BIN)/python -m bench.enforcement
+	@for bench in tools proxies latency streaming idle scale budget enforcement report; do $(BIN)/python -m bench.$$bench || exit 1; done
+
+# Envoy, LiteLLM and Portkey too, each of a pinned version, installed into ~/.cache/frontiergate-bench.
+bench-peers: $(INSTALLED)
+	@$(BIN)/python -m bench.tools --peers
+	@for bench in proxies streaming; do $(BIN)/python -m bench.$$bench --peers || exit 1; done
+	@$(BIN)/python -m bench.report
 
 # Files that are made from code; a test holds them to it.
 generate: $(INSTALLED)

@@ -92,7 +92,7 @@ def ablations(driven: Inside) -> dict[str, Callable[[], ExitStack]]:
         "facts of the caller": without(type(caller), "facts", _constant(caller.facts(keeper.locator.locate("127.0.0.1"), time.time()))),
         "decision": without(exchange, "decide", _constant(seen["decide"])),
         "decision record": without(record, "decision", _constant(seen["record"])),
-        "end: record and counters": without(record, "ended", _constant(None)),
+        "end record": without(record, "EndRecord", _constant(seen["record"])),
         "audit: keep both records": without(keeper, "audit", _nothing_like(keeper.audit)),
         "metrics": without(keeper, "metrics", _nothing_like(keeper.metrics)),
         "live sessions": without(keeper, "sessions", _nothing_like(keeper.sessions)),

@@ -27,7 +27,7 @@ def measured(bench: str, measure: Callable[[], Mapping[str, Figure]], settings: 
     except BenchError as error:
         print(f"{bench}: {error}", file=sys.stderr)
         return 1
-    write(bench, {**about, **settings, **found})
+    write(bench, {**about, **settings, **{name: value for name, value in found.items() if name not in about}})
     return 0
 
 

@@ -9,11 +9,8 @@ from bench.figures import Figure, measured, read
 from bench.machine import median, progress
 from bench.scale import bodies, callers, crowd, decisions, grants, workers
 from bench.scale.apart import apart
+from bench.scale.sizes import CALLERS, CROWD, DIRECTIVES, GRANTS, MODELS
 
-DIRECTIVES = (10, 1_000, 10_000)
-MODELS = (10, 5_000)
-GRANTS = (1_000, 100_000, 1_000_000)
-CALLERS = (1, 10_000, 100_000)
 _REPEATS = 3
 
 
@@ -60,7 +57,7 @@ def many_callers(small: bool, _seconds: float) -> dict[str, Figure]:
 
 
 def a_crowd(small: bool, seconds: float) -> dict[str, Figure]:
-    return {**crowd.measure(seconds, crowd.SIZES[:2] if small else crowd.SIZES)}
+    return {**crowd.measure(seconds, CROWD[:2] if small else CROWD)}
 
 
 def all_bodies(_small: bool, seconds: float) -> dict[str, Figure]:

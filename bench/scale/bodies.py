@@ -13,11 +13,11 @@ from bench.candidates.gate import gate
 from bench.machine import progress
 from bench.processes import status
 from bench.running import Running, running
+from bench.scale.sizes import BODIES
 from bench.streams.lines import Child, StreamUpstream
 from bench.world import World
 from bench.wrk import Load, load, script
 
-SIZES = {"200b": 90, "20kb": 20_000, "2mb": 2_000_000, "30mb": 30_000_000}
 _CONNECTIONS = {"200b": 16, "20kb": 16, "2mb": 2, "30mb": 1}
 _RESET_PEAK = "5"  # proc_pid_clear_refs(5)
 
@@ -29,16 +29,16 @@ def measure(seconds: float) -> dict[str, float]:
         world = World(Path(directory))
         with StreamUpstream(world):  # it reads a body to its end, as nginx with a fixed answer does not
             for candidate in (plain.NGINX_STREAMING, gate()):
-                for size in SIZES:
+                for size in BODIES:
                     found |= _size(world, candidate, size, seconds)
-    for size in SIZES:
+    for size in BODIES:
         found[f"body_{size}_cpu_vs_nginx"] = found[f"body_{size}_gate_cpu_us"] / found[f"body_{size}_nginx_cpu_us"]
     return found
 
 
 def _size(world: World, candidate: Candidate, size: str, seconds: float) -> dict[str, float]:
     """A fresh process for each size, as memory once used is kept."""
-    body = World.request_of(SIZES[size])
+    body = World.request_of(BODIES[size])
     with running(world, candidate) as run:
         lua = script(world.directory / "body.lua", body, run.setup.headers)
         found = _gate(run, lua, size, seconds) if candidate.name == "gate" else {}
@@ -58,7 +58,7 @@ def _gate(run: Running, lua: Path, size: str, seconds: float) -> dict[str, float
     peak = (status(worker, "VmHWM") - before) / 1024
     each = peak / _CONNECTIONS[size]
     longest, p99 = _pause(run, lua, size, seconds)
-    over = (peak * 2**20 - SIZES[size]) / 2**20
+    over = (peak * 2**20 - BODIES[size]) / 2**20
     memory = {f"body_{size}_rss_mib": each} | ({f"body_{size}_rss_over_body_mib": over} if _one(size, seen) else {})
     return memory | {f"body_{size}_loop_pause_ms": longest, f"body_{size}_loop_pause_p99_ms": p99}
 

@@ -14,12 +14,11 @@ from bench.running import running, upstream
 from bench.world import ISSUER, World
 from bench.wrk import load, script
 
-SIZES = (1, 1_000, 10_000)
 _CONNECTIONS = 32
 _COLD = 2_500  # callers a second that a worker establishes with time to spare
 
 
-def measure(seconds: float, sizes: tuple[int, ...] = SIZES) -> dict[str, float]:
+def measure(seconds: float, sizes: tuple[int, ...]) -> dict[str, float]:
     """µs of CPU a request, and the worker's memory."""
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="frontiergate-bench-") as directory:
