@@ -41,9 +41,7 @@ test: check
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 coverage: $(INSTALLED)
-	rm -f .coverage .coverage.*
-	$(BIN)/python -m coverage run -m pytest -n $(JOBS) --dist loadfile $(ARGS)
-	$(BIN)/coverage combine -q
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report= --ignore=tests/unit/demo $(ARGS)
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='src/frontiergate/domain/*' --fail-under=100
 

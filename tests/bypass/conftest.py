@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from tests.bypass.keys import hostile_keys
 from tests.bypass.probe import Probe
 from tests.bypass.scripted import Scripted

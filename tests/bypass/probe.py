@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
 import httptools
+
 from tests.fixtures.gate import ORDER, Gate, Reply
 from tests.fixtures.upstream import Received, Upstream
 

@@ -5,6 +5,7 @@ import struct
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from tests.bypass.probe import Line, Probe
 from tests.fixtures import mmdb
 from tests.fixtures.gate import ORDER, Gate

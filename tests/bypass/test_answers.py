@@ -4,6 +4,7 @@ import json
 import socket
 
 import pytest
+
 from tests.bypass.probe import Probe
 from tests.bypass.scripted import Peer, Scripted
 from tests.fixtures.gate import UPSTREAM_SECRET

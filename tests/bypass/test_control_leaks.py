@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.bypass.probe import Probe, enforced, restrict
 from tests.bypass.tlsserver import TlsServer
 from tests.fixtures.gate import OPERATOR_TOKEN, UPSTREAM_SECRET, Gate

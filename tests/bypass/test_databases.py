@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.bypass.probe import eventually
 from tests.fixtures import mmdb
 from tests.fixtures.gate import ORDER, Gate

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.bypass.probe import CHAT, JSON, Line, eventually
 from tests.bypass.scripted import Peer, Scripted
 from tests.fixtures.gate import ORDER, Gate

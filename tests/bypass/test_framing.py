@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from tests.bypass.probe import JSON, Probe
 
 OPEN = json.dumps({"model": "gpt-open", "messages": []}).encode()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from tests.bypass.probe import CHAT, Probe
 from tests.fixtures.gate import UPSTREAM_SECRET
 from tests.fixtures.idp import IdentityProvider

@@ -4,6 +4,7 @@ import json
 import struct
 
 import pytest
+
 from tests.bypass.probe import CHAT, JSON, Probe
 
 OPEN = json.dumps({"model": "gpt-open", "messages": []}).encode()

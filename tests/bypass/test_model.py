@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from tests.bypass.probe import MESSAGES, Probe
 from tests.fixtures.upstream import Received, document
 

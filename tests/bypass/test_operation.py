@@ -5,6 +5,7 @@ import json
 import zlib
 
 import pytest
+
 from tests.bypass.probe import CHAT, JSON, MESSAGES, Probe
 
 OPEN = json.dumps({"model": "gpt-open", "messages": []}).encode()

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from tests.bypass.probe import Line, restrict
 from tests.fixtures.gate import Gate
 from tests.fixtures.upstream import Upstream, like_a_model

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+
 from tests.bypass.probe import MESSAGES, Line, Probe, enforced, eventually, restrict
 from tests.bypass.scripted import Peer, Scripted
 from tests.fixtures.gate import Gate, Reply

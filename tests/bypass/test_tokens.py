@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from tests.bypass.keys import SECRET, hostile_keys
 from tests.bypass.probe import Probe, eventually
 from tests.fixtures.idp import IdentityProvider, SigningKey, b64, jwk_of, rsa_key

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tests.bypass.probe import CHAT, JSON, MESSAGES, Probe
 from tests.bypass.scripted import Peer, Scripted
 from tests.fixtures.gate import Gate

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import anthropic
 import pytest
+
 from tests.fixtures.gate import Gate
 from tests.fixtures.upstream import Upstream
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import openai
 import pytest
+
 from tests.fixtures.gate import Gate, wait_until
 from tests.fixtures.upstream import Upstream
 

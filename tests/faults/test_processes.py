@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.fixtures.gate import CUT, Gate, wait_until
 from tests.fixtures.upstream import Upstream
 

@@ -5,6 +5,7 @@ import json
 import socket
 
 import pytest
+
 from tests.fixtures.gate import Gate
 from tests.fixtures.upstream import Upstream, document
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from frontiergate.store.sqlite import SqliteStore
 from tests.fixtures.gate import Gate, wait_until
 from tests.fixtures.idp import IdentityProvider, new_private_key
 from tests.fixtures.upstream import Upstream
-
-from frontiergate.store.sqlite import SqliteStore
 
 OPEN = {"model": "gpt-open"}
 

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.fixtures.gate import CUT, Gate, Reply
 from tests.fixtures.streams import all_ended, callers
 from tests.fixtures.upstream import Answer, Received, Upstream

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.fixtures.gate import CUT, Gate, wait_until
 from tests.fixtures.upstream import Answer, Received, Upstream, like_a_model
 

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+
 from tests.fixtures.gate import OPERATOR_TOKEN, UPSTREAM_SECRET, Gate
 from tests.fixtures.upstream import Answer, Received, Upstream, document, raw
 

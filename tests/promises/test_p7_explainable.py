@@ -4,6 +4,7 @@ import itertools
 from typing import Any
 
 import pytest
+
 from tests.fixtures.gate import Gate, Reply
 
 OPEN = {"model": "gpt-open"}

@@ -4,13 +4,13 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from tests.unit.control.control_harness import Desk
 
 from frontiergate.config.schema import Control, Operator
 from frontiergate.control.app import ROUTES
 from frontiergate.control.bodies import MAX_BODY
 from frontiergate.control.operators import load_operators
 from frontiergate.errors import ConfigError
+from tests.unit.control.control_harness import Desk
 
 
 def test_every_admin_route_asks_for_a_token(desk: Desk) -> None:

@@ -1,6 +1,7 @@
 """Directives through the admin API."""
 
 import pytest
+
 from tests.unit.control.control_harness import Answer, Desk
 
 PATH = "/admin/v1/directives"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.fixtures import mmdb
 from tests.unit.control.control_harness import Desk
 

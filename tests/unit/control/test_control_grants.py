@@ -4,6 +4,7 @@ import time
 from urllib.parse import quote
 
 import pytest
+
 from tests.unit.control.control_harness import Answer, Desk
 
 PATH = "/admin/v1/grants"

@@ -4,9 +4,9 @@ import hashlib
 import time
 
 import pytest
-from tests.unit.control.control_harness import Answer, Desk
 
 from frontiergate.domain.evidence import Assurance
+from tests.unit.control.control_harness import Answer, Desk
 
 PATH = "/admin/v1/keys"
 KEY = {

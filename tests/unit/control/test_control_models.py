@@ -1,9 +1,9 @@
 """Models and pauses through the admin API."""
 
 import pytest
-from tests.unit.control.control_harness import Desk
 
 from frontiergate.store.protocol import ModelPaused, Pause
+from tests.unit.control.control_harness import Desk
 
 SMALL = "/admin/v1/models/acme%2Fsmall"
 

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tests.unit.control.control_harness import Answer, Desk, running_desk
 
 PATH = "/admin/v1/replicas"

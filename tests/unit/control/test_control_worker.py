@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.control.control_harness import CONFIG, ENVIRON
 
 from frontiergate import control_worker
 from frontiergate.config.load import load_config
 from frontiergate.control_worker import ControlProcess, read_config
 from frontiergate.errors import ConfigError
+from tests.unit.control.control_harness import CONFIG, ENVIRON
 
 
 def free_port() -> int:

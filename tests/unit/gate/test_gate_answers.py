@@ -1,6 +1,7 @@
 """Answers of the upstream, good and bad (DESIGN 5, what always holds; BYPASSES 20, 31, 33)."""
 
 import pytest
+
 from tests.fixtures.playbook import ANSWER, CHAT, LAST_CHUNK, chunk
 
 

@@ -6,10 +6,10 @@ import os
 import threading
 
 import pytest
-from tests.fixtures.playbook import ALICE, ANSWER, CHAT, FRONTIER, LAST_CHUNK, VETTED, added, chunk
 
 from frontiergate.errors import GateError
 from frontiergate.worker import pseudonym_key
+from tests.fixtures.playbook import ALICE, ANSWER, CHAT, FRONTIER, LAST_CHUNK, VETTED, added, chunk
 
 
 def _served(gate, client=None, body=CHAT):

@@ -1,6 +1,7 @@
 """Keep-alive on both sides, and pipelining (DESIGN 5, what always holds; BYPASSES 24, 33)."""
 
 import pytest
+
 from tests.fixtures.playbook import ANSWER, CHAT, FRONTIER, LAST_CHUNK, STREAM, added, chunk
 
 

@@ -1,6 +1,7 @@
 """Every phase has a deadline, every buffer a bound (DESIGN 5; BYPASSES 31, 79). Deadlines are kept to 0.25 s, so tests wait that long."""
 
 import pytest
+
 from tests.fixtures.playbook import ANSWER, CHAT, STREAM, chunk, unanswered
 
 SOON = "100ms"

@@ -1,6 +1,7 @@
 """Answers before the request has wholly come: Expect: 100-continue, early answers, large bodies refused (RFC 9110 10.1.1, RFC 9112 9.6)."""
 
 import pytest
+
 from tests.fixtures.playbook import ANSWER, CHAT, FRONTIER
 
 EXPECTS = b"Expect: 100-Continue"

@@ -1,11 +1,11 @@
 """A defect of the gate's own refuses or cuts, is logged, and never forwards, hangs or leaks (P2, P6)."""
 
 import pytest
-from tests.fixtures.playbook import ANSWER, CHAT, STREAM, VETTED, chunk
 
 from frontiergate.gate.gatekeeper import Gatekeeper
 from frontiergate.gate.head import Heads
 from frontiergate.gate.relay import Relay
+from tests.fixtures.playbook import ANSWER, CHAT, STREAM, VETTED, chunk
 
 
 def _breaks(monkeypatch, owner, name):

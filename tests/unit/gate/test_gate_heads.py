@@ -1,6 +1,7 @@
 """What goes upstream is written by the gate: which fields pass, which do not (P2, P6; BYPASSES 10, 11, 14, 15, 23, 25 to 32, 48)."""
 
 import pytest
+
 from tests.fixtures.gate import UPSTREAM_SECRET
 from tests.fixtures.playbook import ANSWER, CHAT
 

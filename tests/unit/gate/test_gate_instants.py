@@ -4,6 +4,7 @@ import datetime
 import time
 
 import pytest
+
 from tests.fixtures.playbook import ANSWER, CHAT, FRONTIER, LAST_CHUNK, VETTED, added, chunk, granted, new_key
 
 

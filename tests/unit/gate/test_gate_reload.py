@@ -3,10 +3,10 @@
 import copy
 
 import pytest
-from tests.fixtures.idp import IdentityProvider
-from tests.fixtures.playbook import ANSWER, CHAT, FRONTIER, LAST_CHUNK, VETTED, ScriptedUpstream, chunk, granted, new_key
 
 from frontiergate.errors import ConfigError
+from tests.fixtures.idp import IdentityProvider
+from tests.fixtures.playbook import ANSWER, CHAT, FRONTIER, LAST_CHUNK, VETTED, ScriptedUpstream, chunk, granted, new_key
 
 
 def _without_model(gate, id):

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+
+from frontiergate.store.protocol import ModelPaused, Pause
 from tests.fixtures.playbook import (
     ANSWER,
     CHAT,
@@ -18,8 +20,6 @@ from tests.fixtures.playbook import (
     new_key,
     unanswered,
 )
-
-from frontiergate.store.protocol import ModelPaused, Pause
 
 MESSAGES = b"POST /v1/messages HTTP/1.1"
 RESPONSES = b"POST /v1/responses HTTP/1.1"

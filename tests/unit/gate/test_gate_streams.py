@@ -3,6 +3,7 @@
 import hashlib
 
 import pytest
+
 from tests.fixtures.playbook import ANSWER, CHAT, LAST_CHUNK, STREAM, chunk, granted, unanswered
 
 MANY = 256 << 20  # more than all kernel buffers and bounds together

@@ -5,9 +5,9 @@ import struct
 
 import pytest
 from gate_certificates import Authority
-from tests.fixtures.playbook import ANSWER, CHAT, Playbook, chunk
 
 from frontiergate.errors import ConfigError
+from tests.fixtures.playbook import ANSWER, CHAT, Playbook, chunk
 
 V1 = b"PROXY TCP4 198.51.100.7 127.0.0.1 4242 8080\r\n"  # from GB, as the database has it
 GB_ONLY = {
