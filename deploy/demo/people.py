@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
+
 from tests.fixtures.idp import IdentityProvider, b64
 
 TOKEN_LIFE: Final = 12 * 3600  # seconds: a working day with `make run`

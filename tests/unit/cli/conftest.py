@@ -2,10 +2,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.cli.cli_harness import Shell
-from tests.unit.control.control_harness import Desk, running_desk
 
 from frontiergate.cli.main import main
+from tests.unit.cli.cli_harness import Shell
+from tests.unit.control.control_harness import Desk, running_desk
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The other nouns, against a real control plane."""
 
 import pytest
+
 from tests.unit.cli.cli_harness import Shell
 from tests.unit.cli.test_cli_directives import ORDER, Run
 from tests.unit.control.control_harness import Desk

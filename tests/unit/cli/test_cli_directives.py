@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.unit.cli.cli_harness import Shell
-from tests.unit.control.control_harness import Desk
 
 from frontiergate.cli.directives import slug
+from tests.unit.cli.cli_harness import Shell
+from tests.unit.control.control_harness import Desk
 
 Run = Callable[..., Shell]
 ORDER = ("--authority", "Bureau of Industry and Security", "--reference", "IS-2026/014")

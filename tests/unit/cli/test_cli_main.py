@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.cli.test_cli_directives import Run
-from tests.unit.control.control_harness import CONFIG, ENVIRON, Desk
 
 from frontiergate import __version__, supervisor
 from frontiergate.cli import table
 from frontiergate.cli.client import Client
 from frontiergate.errors import ConfigError
+from tests.unit.cli.test_cli_directives import Run
+from tests.unit.control.control_harness import CONFIG, ENVIRON, Desk
 
 
 @contextlib.contextmanager

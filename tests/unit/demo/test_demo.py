@@ -12,13 +12,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
 from deploy.demo import run
 from deploy.demo.call import Call, chat
 from deploy.demo.stage import CONFIG, StageError, filled_in, require_free
 from deploy.demo.telling import Teller
-from tests.fixtures.gate import coverage_environment, free_port
-
 from frontiergate.config.load import parse_config
+from tests.fixtures.gate import coverage_environment, free_port
 
 ROOT = Path(__file__).parents[3]
 

@@ -1,4 +1,4 @@
-"""Every model that a body can reach, or a refusal (P1; BYPASSES 1 to 9, 16)."""
+"""Every model that a body can reach, or a refusal, read as a whole and while it arrives (P1; BYPASSES 1 to 9, 16)."""
 
 import json
 import time
@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontiergate.dialects.anthropic import ANTHROPIC
-from frontiergate.dialects.models import ModelError, read_models
+from frontiergate.dialects.models import ModelError
 from frontiergate.dialects.openai import OPENAI
 from frontiergate.dialects.operation import REROUTING, Operation
 from frontiergate.domain.reason import Reason
+from tests.fixtures.reading import READERS, Read
 
 OPERATIONS = {f"{dialect.name} {operation.name}": operation for dialect in (OPENAI, ANTHROPIC) for operation in dialect.operations}
 CHAT = OPERATIONS["openai chat.completions"]
@@ -20,27 +21,32 @@ MESSAGES = OPERATIONS["anthropic messages"]
 POSTS = [name for name, operation in OPERATIONS.items() if operation.method == b"POST"]
 
 
+@pytest.fixture(params=READERS.values(), ids=READERS)
+def read(request: pytest.FixtureRequest) -> Read:
+    return request.param
+
+
 def body(**members: object) -> bytes:
     return json.dumps({"model": "m", **members}).encode()
 
 
-def refused(operation: Operation, text: bytes) -> ModelError:
+def refused(read: Read, operation: Operation, text: bytes) -> ModelError:
     with pytest.raises(ModelError) as caught:
-        read_models(operation, text)
+        read(operation, text)
     assert caught.value.message == str(caught.value)
     return caught.value
 
 
 @pytest.mark.parametrize("name", POSTS)
-def test_an_ordinary_body_names_its_model(name: str) -> None:
-    assert read_models(OPERATIONS[name], b'{"model":"gpt-frontier","stream":true}') == ["gpt-frontier"]
-    assert read_models(OPERATIONS[name], bytearray(b' {"stream": true, "model" : "gpt-\\u0066rontier"} \n')) == ["gpt-frontier"]
+def test_an_ordinary_body_names_its_model(read: Read, name: str) -> None:
+    assert read(OPERATIONS[name], b'{"model":"gpt-frontier","stream":true}') == ["gpt-frontier"]
+    assert read(OPERATIONS[name], bytearray(b' {"stream": true, "model" : "gpt-\\u0066rontier"} \n')) == ["gpt-frontier"]
 
 
-def test_names_are_passed_on_as_sent() -> None:
+def test_names_are_passed_on_as_sent(read: Read) -> None:
     for name in ("M", " m", "m ", "m\0", "m\u200b", "ｍ", "ft:base:org::id", "a/b:free", "m.", "😀"):
-        assert read_models(CHAT, json.dumps({"model": name}).encode()) == [name]
-        assert read_models(CHAT, json.dumps({"model": name}, ensure_ascii=False).encode()) == [name]
+        assert read(CHAT, json.dumps({"model": name}).encode()) == [name]
+        assert read(CHAT, json.dumps({"model": name}, ensure_ascii=False).encode()) == [name]
 
 
 @pytest.mark.parametrize(
@@ -73,20 +79,20 @@ def test_names_are_passed_on_as_sent() -> None:
     ],
     ids=repr,
 )
-def test_a_body_that_does_not_name_one_model_in_one_way_is_refused(text: bytes, reason: Reason) -> None:
-    assert refused(CHAT, text).reason is reason
+def test_a_body_that_does_not_name_one_model_in_one_way_is_refused(read: Read, text: bytes, reason: Reason) -> None:
+    assert refused(read, CHAT, text).reason is reason
 
 
-def test_a_key_in_another_case_that_matters_to_nobody_passes() -> None:
-    assert read_models(CHAT, body(**{"User": 1, "µ": 2, "Metadata": {"Model": "x"}})) == ["m"]
+def test_a_key_in_another_case_that_matters_to_nobody_passes(read: Read) -> None:
+    assert read(CHAT, body(**{"User": 1, "µ": 2, "Metadata": {"Model": "x"}})) == ["m"]
 
 
-def test_a_nested_model_that_is_no_model_passes() -> None:
+def test_a_nested_model_that_is_no_model_passes(read: Read) -> None:
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"model": {"type": "string"}}}}}]
     messages = [{"role": "user", "content": 'say {"model":"x"}'}, {"role": "user", "content": [{"type": "text", "text": "model"}]}]
     text = body(tools=tools, messages=messages, metadata={"model": "x", "models": ["y"]}, input="model")
     for name in POSTS:
-        assert read_models(OPERATIONS[name], text) == ["m"]
+        assert read(OPERATIONS[name], text) == ["m"]
 
 
 @pytest.mark.parametrize(
@@ -120,10 +126,10 @@ def test_a_nested_model_that_is_no_model_passes() -> None:
     ],
     ids=str,
 )
-def test_each_model_that_the_request_can_reach_is_named(operation: str, members: dict[str, object], names: list[str]) -> None:
-    assert read_models(OPERATIONS[operation], body(**members)) == names
+def test_each_model_that_the_request_can_reach_is_named(read: Read, operation: str, members: dict[str, object], names: list[str]) -> None:
+    assert read(OPERATIONS[operation], body(**members)) == names
     escaped = body(**members).replace(b'"model"', b'"\\u006dodel"')
-    assert read_models(OPERATIONS[operation], escaped) == names
+    assert read(OPERATIONS[operation], escaped) == names
 
 
 @pytest.mark.parametrize(
@@ -157,25 +163,27 @@ def test_each_model_that_the_request_can_reach_is_named(operation: str, members:
     ],
     ids=lambda part: part.name if isinstance(part, Operation) else repr(part),
 )
-def test_what_may_name_a_model_in_a_way_that_the_gate_does_not_know_is_refused(operation: Operation, text: bytes, field: str) -> None:
-    error = refused(operation, text)
+def test_what_may_name_a_model_in_a_way_that_the_gate_does_not_know_is_refused(
+    read: Read, operation: Operation, text: bytes, field: str
+) -> None:
+    error = refused(read, operation, text)
     assert error.reason is Reason.CALLER_MODEL_AMBIGUOUS
     assert field in error.message
 
 
 @pytest.mark.parametrize("name", POSTS)
 @pytest.mark.parametrize("key", sorted(REROUTING))
-def test_a_key_that_reroutes_is_judged_or_refused_but_never_passed_over(name: str, key: str) -> None:
+def test_a_key_that_reroutes_is_judged_or_refused_but_never_passed_over(read: Read, name: str, key: str) -> None:
     operation = OPERATIONS[name]
     text = body(**{key: ["other"] if key in operation.places else "other"})
     if key in operation.places and name.startswith("openai"):
-        assert read_models(operation, text) == ["m", "other"]
+        assert read(operation, text) == ["m", "other"]
     else:
-        assert f"`{key}" in refused(operation, text).message
-    assert read_models(operation, body(**{key: None})) == ["m"]
+        assert f"`{key}" in refused(read, operation, text).message
+    assert read(operation, body(**{key: None})) == ["m"]
 
 
-def test_very_many_parts_or_names_are_refused_in_bounded_time() -> None:
+def test_very_many_parts_or_names_are_refused_in_bounded_time(read: Read) -> None:
     for text in (
         b'{"model":"m","input":[' + b'{"tools":[{},{},{},{},{},{},{},{}]},' * 50_000 + b'{"model":1}]}',
         b'{"model":"m","models":[' + b'"x",' * 900_000 + b'"x"]}',
@@ -183,7 +191,7 @@ def test_very_many_parts_or_names_are_refused_in_bounded_time() -> None:
         b'{"model":"m","models":[' + b",".join(b'"%x"' % i for i in range(1 << 16, 19_000 + (1 << 16))) + b"]}",
     ):
         before = time.process_time()
-        assert refused(RESPONSES, text).reason is Reason.CALLER_BODY_UNREADABLE
+        assert refused(read, RESPONSES, text).reason is Reason.CALLER_BODY_UNREADABLE
         assert time.process_time() - before < 2
 
 
@@ -191,13 +199,14 @@ KEYS = st.sampled_from(["model", "Model", "models", "Models", "fallbacks", "rout
 VALUES = st.sampled_from(['"a"', '"b"', '"\\u0061"', '""', "null", "1", '["a"]', '[{"model":"c"}]', '{"model":"c"}', "[]"])
 
 
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
 @given(st.lists(st.tuples(KEYS, st.booleans(), VALUES), max_size=5), st.sampled_from(["", " ", "\n"]))
-def test_what_is_read_is_what_every_parser_reads(members: list[tuple[str, bool, str]], space: str) -> None:
+def test_what_is_read_is_what_every_parser_reads(read: Read, members: list[tuple[str, bool, str]], space: str) -> None:
     """First wins, last wins, keys in any case: whoever parses a body that the gate admits finds the gate's model."""
     written = [(f"\\u{ord(key[0]):04x}{key[1:]}" if escaped else key, value) for key, escaped, value in members]
     text = ("{" + f",{space}".join(f'"{key}":{space}{value}' for key, value in written) + "}").encode()
     try:
-        names = read_models(CHAT, text)
+        names = read(CHAT, text)
     except ModelError:
         return
     pairs: list[tuple[str, object]] = json.loads(text, object_pairs_hook=list) if members else []

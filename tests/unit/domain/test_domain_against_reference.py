@@ -4,12 +4,12 @@ import math
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.reference import made, oracle
 
 from frontiergate.domain.facts import establish
 from frontiergate.domain.policy import compile_policy, decide
 from frontiergate.domain.program import glob_matches
 from frontiergate.domain.verdict import Outcome, Truth
+from tests.reference import made, oracle
 
 TRUTHS = {Truth.FALSE: oracle.FALSE, Truth.UNKNOWN: oracle.UNKNOWN}
 moderate = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

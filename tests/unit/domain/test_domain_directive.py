@@ -3,10 +3,10 @@
 import msgspec
 import pytest
 from msgspec import UNSET
-from tests.reference.made import GROUPS, directive
 
 from frontiergate.domain.directive import Directive, Vet, normal_form, validate
 from frontiergate.domain.requirement import Requirement
+from tests.reference.made import GROUPS, directive
 
 US = {"us_person": True}
 

@@ -3,13 +3,13 @@
 import math
 
 import pytest
-from tests.reference.made import CATALOGUE, CYBER, GROUPS, directive, evidence
 
 from frontiergate.domain.country import BIT
 from frontiergate.domain.evidence import Assurance, Kind
 from frontiergate.domain.facts import NO, YES, establish
 from frontiergate.domain.policy import compile_policy, decide
 from frontiergate.domain.verdict import Outcome
+from tests.reference.made import CATALOGUE, CYBER, GROUPS, directive, evidence
 
 AT = 100.0
 REFUSED, QUEUED, FORWARDED = Outcome.REFUSE, Outcome.QUEUE, Outcome.FORWARD

@@ -1,12 +1,12 @@
 """Every row of the table "Combining" in NATIONALITY.md; R = all_in five_eyes, attested, else refuse, unknown: vet."""
 
 import pytest
-from tests.reference.made import CATALOGUE, CYBER, GROUPS, directive, evidence
 
 from frontiergate.domain.country import canonical
 from frontiergate.domain.facts import establish
 from frontiergate.domain.policy import compile_policy, decide
 from frontiergate.domain.verdict import Outcome
+from tests.reference.made import CATALOGUE, CYBER, GROUPS, directive, evidence
 
 AT = 100_000.0
 TRUE, FALSE, UNKNOWN = Outcome.FORWARD, Outcome.REFUSE, Outcome.QUEUE

@@ -3,7 +3,6 @@
 import math
 
 import pytest
-from tests.reference.made import CATALOGUE, CYBER, GROUPS, OLD, PLAIN, directive, evidence, grant, instant
 
 from frontiergate.domain import phases, policy, program
 from frontiergate.domain.catalogue import Model
@@ -12,6 +11,7 @@ from frontiergate.domain.facts import establish
 from frontiergate.domain.policy import compile_policy, decide, in_force
 from frontiergate.domain.reason import Reason
 from frontiergate.domain.verdict import Outcome, Truth
+from tests.reference.made import CATALOGUE, CYBER, GROUPS, OLD, PLAIN, directive, evidence, grant, instant
 
 AT = 100.0
 US_PERSON = {"us_person": True}

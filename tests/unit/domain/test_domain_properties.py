@@ -4,8 +4,6 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
-from tests.reference import made
-from tests.reference.made import CATALOGUE, CYBER, GROUPS, MODELS, directive, evidence
 
 from frontiergate.domain.directive import Directive
 from frontiergate.domain.evidence import Assurance
@@ -13,6 +11,8 @@ from frontiergate.domain.facts import establish
 from frontiergate.domain.policy import compile_policy, decide, in_force
 from frontiergate.domain.requirement import Requirement
 from frontiergate.domain.verdict import Outcome
+from tests.reference import made
+from tests.reference.made import CATALOGUE, CYBER, GROUPS, MODELS, directive, evidence
 
 AT = 5.0
 moderate = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

@@ -1,10 +1,10 @@
 """A directive reads back as one plain sentence (P7)."""
 
 import pytest
-from tests.reference.made import directive
 
 from frontiergate.domain.policy import describe
 from frontiergate.domain.prose import either
+from tests.reference.made import directive
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 import itertools
 
 import pytest
-from tests.reference.made import grant
 
 from frontiergate.domain.vetting import TRANSITIONS, GrantState, active, move
+from tests.reference.made import grant
 
 LEGAL = {
     ("active", "suspended"),

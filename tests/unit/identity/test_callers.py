@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fixtures.idp import IdentityProvider
 
 from frontiergate.config.schema import Claims, Identity
 from frontiergate.domain.evidence import Assurance, Evidence, Kind
@@ -16,6 +15,7 @@ from frontiergate.identity.apikey import digest, mint
 from frontiergate.identity.caller import Callers
 from frontiergate.identity.geoip import NOWHERE, Whereabouts
 from frontiergate.store.protocol import KeyRecord
+from tests.fixtures.idp import IdentityProvider
 
 NOW = 1_800_000_000.0
 PSEUDONYM_KEY = b"0123456789abcdef"

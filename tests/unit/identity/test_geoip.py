@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.fixtures import mmdb
 
 from frontiergate.domain.evidence import Assurance, Kind
 from frontiergate.domain.requirement import NETWORKS
 from frontiergate.errors import DatabaseError
 from frontiergate.identity.geoip import NOWHERE, Locator
+from tests.fixtures import mmdb
 
 NOW = 1_800_000_000.0
 DAY = 86400.0

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fixtures.idp import IdentityProvider, KeyServer, b64, jwk_of, new_private_key, rsa_key
 
 from frontiergate.domain.reason import Reason
 from frontiergate.errors import ConfigError, CredentialError
 from frontiergate.identity.jwks import Key, KeySet, read_keys
+from tests.fixtures.idp import IdentityProvider, KeyServer, b64, jwk_of, new_private_key, rsa_key
 
 INVALID, UNAVAILABLE = Reason.CALLER_CREDENTIAL_INVALID, Reason.GATE_IDENTITY_UNAVAILABLE
 USUAL = {"kid": "k", "use": "sig", "alg": "RS256"}

@@ -10,13 +10,13 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from tests.fixtures.idp import IdentityProvider, SigningKey, b64, jwk_of, rsa_key
 
 from frontiergate.config.schema import Claims
 from frontiergate.domain.reason import Reason
 from frontiergate.errors import CredentialError
 from frontiergate.identity.jwks import KeySet
 from frontiergate.identity.token import SignatureBudget, VerifiedToken, verify
+from tests.fixtures.idp import IdentityProvider, SigningKey, b64, jwk_of, rsa_key
 
 NOW = 1_800_000_000.0
 LEEWAY = 30.0

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from frontiergate.wire import jsonbody
 from frontiergate.wire.jsonbody import JsonError, RepeatedKeyError
+from tests.fixtures.reading import stream
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
@@ -83,6 +84,9 @@ def test_an_escaped_key_is_the_same_key() -> None:
 def test_what_parsers_disagree_on_is_refused(body: bytes) -> None:
     with pytest.raises(JsonError):
         jsonbody.document(body)
+    for window in (1, 7, 64):
+        with pytest.raises(JsonError):
+            stream([body], window)
 
 
 def test_ten_million_digits_cost_no_number() -> None:
