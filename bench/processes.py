@@ -151,6 +151,16 @@ def ask(
         connection.close()
 
 
+def wait_told(processes: Processes, log: Path, text: str, times: int) -> None:
+    """Returns once the log says `text` so often. Raises BenchError where it does not."""
+    deadline = time.monotonic() + _START
+    while log.read_text().count(text) < times:
+        processes.check()
+        if time.monotonic() > deadline:
+            raise BenchError(f"{log} does not say {text!r} {times} times within {_START:g} s")
+        time.sleep(0.05)
+
+
 def wait_answering(processes: Processes, port: int, body: bytes, headers: Mapping[str, str]) -> None:
     """Returns once good requests are answered with 200, several in a row: each may reach another worker. Raises BenchError else."""
     deadline = time.monotonic() + _START

@@ -4,7 +4,7 @@ The proxy is alone on one core; wrk and the upstream share another. CPU is that 
 starts each candidate afresh, proves that it answers and refuses, warms it, loads it, and proves it again. Ratios are medians over
 rounds of the ratio within a round.
 
-usage: python -m bench.proxies [--peers] [--rounds 5] [--seconds 4] [--connections 32]
+usage: python -m bench.proxies [--peers] [--rounds 5] [--seconds 3] [--connections 32]
 """
 
 import argparse
@@ -98,7 +98,7 @@ def main() -> int:
     parser.add_argument("--peers", action="store_true", help="Envoy, LiteLLM and Portkey too")
     parser.add_argument("--only", nargs="+", default=[], help="these candidates beside the gate")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--connections", type=int, default=32)
     given = parser.parse_args()
     candidates = [*OURS, *(PEERS if given.peers else ())]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.candidates.candidate import Candidate, Refusal, Setup
 from bench.machine import LOAD_CORE, PROXY_CORE, BenchError
-from bench.processes import Processes, ask, free_port, wait_answering
+from bench.processes import Processes, ask, free_port, wait_answering, wait_told
 from bench.world import ABROAD, World
 
 _REFUSED = {401, 403, 451}
@@ -42,7 +42,10 @@ def running(world: World, candidate: Candidate, cores: int | Sequence[int] = PRO
     """The candidate, started on its core, answering and proved; stopped in the end."""
     port = free_port()
     setup = candidate.prepare(world, port)
-    with Processes(setup.commands, cores, world.directory / f"{candidate.name}.log") as processes:
+    log = world.directory / f"{candidate.name}.log"
+    log.unlink(missing_ok=True)
+    with Processes(setup.commands, cores, log) as processes:
+        wait_told(processes, log, *setup.told)
         wait_answering(processes, port, world.request, setup.headers)
         run = Running(world, candidate, setup, port, processes)
         run.prove()

@@ -34,11 +34,11 @@ def bars(path: Path, title: str, values: Mapping[str, float], unit: str, highlig
 
 
 def lines(path: Path, title: str, series: Mapping[str, Points], x_label: str, y_label: str) -> None:
-    """Lines over a logarithmic x axis. Where values span more than two decades, y is logarithmic too."""
+    """Lines over a logarithmic x axis. Where values span far, y is logarithmic too."""
     height = 340
     xs = [x for points in series.values() for x, _ in points]
     ys = [y for points in series.values() for _, y in points]
-    steep = min(ys) > 0 and max(ys) / min(ys) > 100
+    steep = min(ys) > 0 and max(ys) / min(ys) > 30
     x_of = _scale(min(xs), max(xs), _LEFT, WIDTH - _RIGHT, logarithmic=True)
     low = min(ys) / 2 if steep else 0.0
     y_of = _scale(low, max(ys) * (2 if steep else 1.15) or 1.0, height - _BOTTOM, _TOP + 20, logarithmic=steep)

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.processes import Command, free_port
 from tests.fixtures import mmdb
 from tests.fixtures.idp import IdentityProvider
-
-from bench.processes import Command, free_port
 
 ISSUER = "https://idp.example"
 AUDIENCE = "frontier-gate"

@@ -17,6 +17,7 @@ class Setup(msgspec.Struct, frozen=True):
     commands: tuple[Command, ...]
     headers: Mapping[str, str]
     control_port: int | None = None  # the gate's, where its metrics are
+    told: tuple[str, int] = ("", 0)  # what its log says, and how often, once all of its processes serve
 
 
 class Candidate(msgspec.Struct, frozen=True):

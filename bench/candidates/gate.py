@@ -23,6 +23,7 @@ OTHER = "openai/other"
 PROGRAMME = "caisi"
 _FLUSH = 0.6  # seconds; workers write their counters four times a second
 _START = 30.0
+_SERVING = '"message": "serving"'
 _ORDER = {"authority": "Bureau of Industry and Security", "reference": "IS-2026-014"}
 _REQUIREMENTS: tuple[dict[str, Any], ...] = (
     {"us_person": True},
@@ -105,7 +106,7 @@ def _prepare(workers: int) -> Callable[[World, int], Setup]:
     def prepare(world: World, port: int) -> Setup:
         path, control_port = write(world, port, workers)
         command = Command((sys.executable, "-m", "frontiergate.cli.main", "serve", "--config", str(path)))
-        return Setup((command,), world.bearer(), control_port)
+        return Setup((command,), world.bearer(), control_port, (_SERVING, workers))
 
     return prepare
 

@@ -1,4 +1,4 @@
-"""All curves. usage: python -m bench.scale [--only directives models grants callers crowd bodies workers] [--seconds 3] [--small]"""
+"""All curves. usage: python -m bench.scale [--only directives models grants callers crowd bodies workers] [--seconds 2] [--small]"""
 
 import argparse
 import sys
@@ -82,7 +82,7 @@ CURVES: dict[str, Callable[[bool, float], dict[str, Figure]]] = {
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.scale", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=CURVES, default=list(CURVES))
-    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--seconds", type=float, default=2)
     parser.add_argument("--small", action="store_true", help="without the largest points; for trying")
     given = parser.parse_args()
 

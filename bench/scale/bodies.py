@@ -38,7 +38,7 @@ def measure(seconds: float) -> dict[str, float]:
 
 def _size(world: World, candidate: Candidate, size: str, seconds: float) -> dict[str, float]:
     """A fresh process for each size, as memory once used is kept."""
-    body = World.request_of(BODIES[size])
+    body = World.request_of(BODIES[size] - len(World.request_of(0)))
     with running(world, candidate) as run:
         lua = script(world.directory / "body.lua", body, run.setup.headers)
         found = _gate(run, lua, size, seconds) if candidate.name == "gate" else {}

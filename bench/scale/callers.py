@@ -10,8 +10,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.fixtures.idp import IdentityProvider
-
 from bench.machine import BenchError, median
 from bench.scale.apart import resident
 from bench.world import AUDIENCE, ISSUER
@@ -20,6 +18,7 @@ from frontiergate.domain.evidence import Assurance, Evidence, Kind
 from frontiergate.identity.caller import Callers
 from frontiergate.identity.geoip import Whereabouts
 from frontiergate.store.protocol import KeyRecord
+from tests.fixtures.idp import IdentityProvider
 
 _CLAIMS = Claims(nationality="nationalities", us_person="us_person")
 _SAMPLES = 20_000
