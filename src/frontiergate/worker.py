@@ -145,8 +145,9 @@ class Worker:
         self._connections = Connections(self._keeper)
         self._metrics.start()
         await self._callers.start()
+        loaded = await self._load()  # before the port is shared: until then other workers, if there are any, take the callers
         self._server = await self._listen()
-        self._tasks = [asyncio.create_task(work) for work in (self._follow(), self._tick(), self._housekeep())]
+        self._tasks = [asyncio.create_task(work) for work in (self._follow(loaded), self._tick(), self._housekeep())]
 
     async def failed(self) -> None:
         """Returns, or raises, when one of the worker's own tasks has ended, which none does in good order."""
@@ -172,19 +173,28 @@ class Worker:
         loop = asyncio.get_running_loop()
         address = self._config.listen.data
         context = server_context(address, "listen.data")
-        if self._config.clients.forwarded == "proxy-protocol":
-            return await _bind(loop, lambda: Preamble(self._connections, context), address, None)
-        return await _bind(loop, lambda: ClientConnection(self._connections), address, context)
+        try:
+            if self._config.clients.forwarded == "proxy-protocol":
+                return await _bind(loop, lambda: Preamble(self._connections, context), address, None)
+            return await _bind(loop, lambda: ClientConnection(self._connections), address, context)
+        except OSError as error:
+            place = address.unix or f"{address.host}:{address.port}"
+            raise GateError(f"listen.data: cannot listen on {place}: {error.strerror or error}; look at who has it, or change it") from error
 
-    async def _follow(self) -> None:
-        while True:
-            try:
-                await self._feed.start()
-                break
-            except StoreUnavailable as error:
-                _log.error("the store cannot be reached; gated traffic is refused", extra={"error": str(error)})
-                await asyncio.sleep(_RETRY)
+    async def _load(self) -> bool:
+        """Load the policy and put it in force; False where the store is away."""
+        try:
+            await self._feed.start()
+        except StoreUnavailable as error:
+            _log.error("the store cannot be reached; gated traffic is refused", extra={"error": str(error)})
+            return False
         self._enforce(self._feed.policy, None)
+        return True
+
+    async def _follow(self, loaded: bool) -> None:
+        while not loaded:
+            await asyncio.sleep(_RETRY)
+            loaded = await self._load()
         _log.info("serving", extra={"who": f"worker {self._number}", "epoch": self._feed.epoch})
         await self._feed.follow()
 
