@@ -4,6 +4,7 @@ import json
 import threading
 import time
 
+from tests.fixtures import mmdb
 from tests.fixtures.idp import IdentityProvider
 from tests.fixtures.playbook import ANSWER, CHAT, FRONTIER, LAST_CHUNK, VETTED, added, chunk, grant_becomes, granted, new_key
 
@@ -214,6 +215,61 @@ def test_without_its_store_a_gate_admits_nobody(play, tmp_path):
     client.asks(b"", line=LIST)
     client.gets_refusal(503, "gate_policy_stale")
     gate.upstream.gets_no_connection()
+
+
+def test_a_gate_that_started_without_its_store_serves_once_it_is_there(play, tmp_path, monkeypatch):
+    monkeypatch.setattr("frontiergate.worker._RETRY", 0.02)
+    folder = tmp_path / "later"
+    gate = play(confirmed=False, store=f"sqlite://{folder}/state.db")
+    gate.tolerates("the store cannot be reached")
+    client = gate.client()
+    client.asks()
+    client.gets_refusal(503, "gate_policy_stale")
+    folder.mkdir()
+    gate.wait(lambda: not gate.stale())
+    client.asks()
+    upstream = gate.upstream.accepts()
+    upstream.gets_request()
+    upstream.sends(ANSWER)
+    client.gets_answer()
+
+
+def test_a_geoip_database_is_replaced_while_the_gate_runs_and_a_broken_one_is_not_taken(play, monkeypatch):
+    monkeypatch.setattr("frontiergate.worker._HOUSEKEEPING", 0.02)
+    gate = play(
+        directives=[
+            {
+                "id": "gb",
+                "order": {"authority": "A", "reference": "B"},
+                "models": ["openai/gpt-open"],
+                "require": {"location": {"any_in": ["GB"]}},
+            }
+        ]
+    )
+    client = gate.client()
+    client.asks()
+    client.gets_refusal(451, "policy_location")
+    mmdb.country(gate.parts.database, {"127.0.0.0/8": "GB"})
+    gate.wait(lambda: _is_admitted(gate))
+    gate.tolerates("GeoIP database refused")
+    mmdb.truncated(gate.parts.database)
+    gate.wait(lambda: gate.tolerated("GeoIP database refused"))
+    assert _is_admitted(gate)
+    assert gate.metric("frontiergate_geoip_age_seconds") >= 0
+
+
+def _is_admitted(gate):
+    """Whether a new caller gets through to the upstream."""
+    client = gate.client()
+    client.asks()
+    if not gate.upstream.is_asked_before(client):
+        client.gets_refusal(451, "policy_location")
+        return False
+    upstream = gate.upstream.accepts()
+    upstream.gets_request()
+    upstream.sends(ANSWER.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
+    client.gets_answer()
+    return True
 
 
 def test_a_store_that_is_lost_admits_nobody_on_what_it_would_have_to_say(play):

@@ -190,6 +190,18 @@ def test_pipelined_requests_are_served_one_at_a_time_and_in_order(play):
     client.gets_answer()
 
 
+def test_pipelined_requests_with_large_bodies_wait_in_the_callers_buffers(play):
+    gate = play()
+    bodies = [b'{"model":"gpt-open","input":"' + b"%d" % number * 100_000 + b'"}' for number in range(8)]
+    client = gate.client()
+    client.sends(*(gate.request(body) for body in bodies))
+    upstream = gate.upstream.accepts()
+    for body in bodies:
+        upstream.gets_request(body)
+        upstream.sends(ANSWER)
+        client.gets_answer()
+
+
 def test_requests_pipelined_in_pieces_are_served(play):
     gate = play()
     client = gate.client()

@@ -6,7 +6,7 @@ import struct
 import pytest
 from gate_certificates import Authority
 
-from frontiergate.errors import ConfigError
+from frontiergate.errors import ConfigError, GateError
 from tests.fixtures.playbook import ANSWER, CHAT, Playbook, chunk
 
 V1 = b"PROXY TCP4 198.51.100.7 127.0.0.1 4242 8080\r\n"  # from GB, as the database has it
@@ -359,3 +359,8 @@ def test_a_unix_socket_that_a_crash_left_behind_is_replaced(play, tmp_path):
     path.write_text("left behind")
     gate = play(listen={"data": {"unix": str(path)}})
     _served(gate, gate.client())
+
+
+def test_a_place_that_cannot_be_listened_on_is_an_error_that_says_so(play, tmp_path):
+    with pytest.raises(GateError, match=r"listen\.data: cannot listen on .*/nowhere/s"):
+        play(listen={"data": {"unix": str(tmp_path / "nowhere" / "s")}})
