@@ -147,6 +147,7 @@ class Worker:
         await self._callers.start()
         loaded = await self._load()  # before the port is shared: until then other workers, if there are any, take the callers
         self._server = await self._listen()
+        _log.info("listening", extra={"who": f"worker {self._number}"})
         self._tasks = [asyncio.create_task(work) for work in (self._follow(loaded), self._tick(), self._housekeep())]
 
     async def failed(self) -> None:
@@ -179,7 +180,7 @@ class Worker:
             return await _bind(loop, lambda: ClientConnection(self._connections), address, context)
         except OSError as error:
             place = address.unix or f"{address.host}:{address.port}"
-            raise GateError(f"listen.data: cannot listen on {place}: {error.strerror or error}; look at who has it, or change it") from error
+            raise GateError(f"listen.data: cannot listen on {place}: {error.strerror or error}; free it, or change it") from error
 
     async def _load(self) -> bool:
         """Load the policy and put it in force; False where the store is away."""
