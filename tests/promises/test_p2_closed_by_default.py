@@ -218,6 +218,7 @@ def test_without_a_store_at_the_start_nobody_is_admitted_until_it_is_there(upstr
     gate = Gate(tmp_path / "gate", upstream, store=f"sqlite:{tmp_path}/store/state.db")
     with contextlib.closing(Stopping(gate.start(wait=False))):
         gate.wait_log(lambda lines: any("the store cannot be reached" in line["message"] for line in lines))
+        gate.wait_listening()
         with nothing_reaches(upstream):
             assert gate.call(OPEN).reason == "gate_policy_stale"
         (tmp_path / "store").mkdir()
@@ -238,6 +239,7 @@ def test_a_restart_without_the_store_still_knows_the_withdrawal_and_admits_nobod
         away = store.rename(tmp_path / "away")
         gate.start(wait=False)
         gate.wait_log(lambda lines: any(f"starting with the policy of epoch {epoch}" in line["message"] for line in lines))
+        gate.wait_listening()
         with nothing_reaches(upstream):
             assert gate.call({"model": "gpt-frontier"}).reason == "gate_policy_stale"
         away.rename(store)

@@ -215,6 +215,21 @@ def test_what_is_wrong_where_nobody_would_have_looked_is_passed_over() -> None:
         assert refusal(MESSAGES, [twice % b'"MODEL"'], window).reason is Reason.CALLER_BODY_UNREADABLE
 
 
+@pytest.mark.parametrize("head", [b'{"model":"m",', b'{"model":"m","tools":[{"model":"a",'])
+@pytest.mark.parametrize("value", [b"0", b'{"x":[' + b"1," * 30 + b"1]}"])
+def test_too_many_members_are_refused_wherever_the_windows_lie(head: bytes, value: bytes) -> None:
+    members = [b'"k%d":%s' % (number, value) for number in range(12)]
+    body = head + b",".join(members) + (b"}]}" if b"tools" in head else b"}")
+    twice = body.replace(b'"k7"', b'"model"')
+    for window in (3, 25, 200, 2000):
+        assert read_pieces(RESPONSES, [body], window)[0] == "m"
+        assert refusal(RESPONSES, [twice], window).reason is Reason.CALLER_MODEL_AMBIGUOUS
+        with patch.object(jsonbody, "MOST_MEMBERS", 8):
+            error = refusal(RESPONSES, [twice], window)
+            assert error.reason is Reason.CALLER_BODY_UNREADABLE
+            assert "more than 8 members" in error.message
+
+
 def test_too_many_commas_are_seen_before_anything_else_is() -> None:
     body = b'{"model":"m","tools":[{"model":1},' + b"0," * 30 + b"0]}"
     with patch.object(jsonbody, "MOST_COMMAS", 20):

@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frontiergate.dialects.anthropic import ANTHROPIC
@@ -200,6 +200,7 @@ VALUES = st.sampled_from(['"a"', '"b"', '"\\u0061"', '""', "null", "1", '["a"]',
 
 
 @pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+@settings(deadline=None)
 @given(st.lists(st.tuples(KEYS, st.booleans(), VALUES), max_size=5), st.sampled_from(["", " ", "\n"]))
 def test_what_is_read_is_what_every_parser_reads(read: Read, members: list[tuple[str, bool, str]], space: str) -> None:
     """First wins, last wins, keys in any case: whoever parses a body that the gate admits finds the gate's model."""
