@@ -57,16 +57,15 @@ class ModelReader:
             frame.see(window, len(window.outline))
 
     def _enter(self, window: Window) -> None:
+        """From the first position on that belongs to a frame."""
         frames, depths = self._frames, window.depths()
         bracket = int(depths[0] == 0)  # the first one is the body's own
         here = int(window.continues) + bracket
+        if depths[bracket] > len(frames):
+            bracket = depths.index(len(frames))
+            here = window.bracket(bracket - 1) + 1
         while frames:
             level = len(frames)
-            if depths[bracket] > level:
-                bracket = _find(depths, level, bracket)
-                if bracket < 0:
-                    break
-                here = window.bracket(bracket - 1) + 1
             end = _find(depths, level - 1, bracket)
             if end >= 0:
                 bracket, stop = end, window.bracket(end - 1)

@@ -2,7 +2,7 @@
 
 A window is put between brackets that reopen what was open before it and brackets that close what is open behind it, and read
 by msgspec: that succeeds exactly if the text up to there can be the beginning of a document. So the parser that judges a whole
-body (`jsonbody`) judges one in pieces too, at 1 ns a byte, and both refuse the same (docs/decisions/0003).
+body (`jsonbody`) judges one in pieces too, at 1 ns a byte, and both refuse the same (docs/decisions/0009).
 
 Kept between windows: a byte for each open bracket, the beginning of a token, and less than a window of bytes. No value is kept.
 Windows lie at fixed places of the body, so that nothing depends on how the network cut it.
@@ -18,7 +18,7 @@ import msgspec
 from frontiergate.wire.jsonbody import TOO_DEEP, JsonError
 from frontiergate.wire.jsonwindow import Window, brackets_of, depths_of, outlined, place, unpaired
 
-WINDOW = 64 << 10  # bytes: half a millisecond at most, but 2 to 3 ms where all of them are brackets
+WINDOW = 32 << 10  # bytes: 20 µs in a string, half a millisecond in ordinary JSON, 2 ms at most
 LONGEST = 16 << 10  # bytes of a string, with its key, that is kept together; a longer one is broken up
 MOST_TOKENS = 2_000_000  # strings and brackets of a document: 0.1 s; ordinary large bodies have thousands
 _UNPAIRED = 15  # tokens more for a bracket that has to be looked at by itself: 0.1 µs
@@ -109,28 +109,31 @@ class JsonStream:
         text += b'"'
         self._prove(text, self._open, _Behind.PART)
         depth = len(self._open)
-        return Window(text, b'"', [text[1:-1]], depth, depth, continues=True, breaks=True)
+        return Window(text, b'"', [len(text) - 2], depth, depth, continues=True, breaks=True)
 
     def _cut(self, text: bytes) -> Iterator[Window]:
-        outline, strings, unfinished = outlined(text)
+        outline, lengths, unfinished = outlined(text)
         end = len(outline.rstrip(_NOT_STRUCTURE))  # behind it lie at most a key and the beginning of a value
-        cut = place(outline, strings, end)
+        cut = place(outline, lengths, end)
         if len(outline) - end > LONGEST // 4:
             text = text[:cut] + _RUNS.sub(rb"\1\2\3", text[cut:])
-            outline, strings, unfinished = outlined(text)
-        still_open, lowest = self._follow(outline, len(strings))
+            outline, lengths, unfinished = outlined(text)
+        still_open, lowest = self._follow(outline, len(lengths))
         if len(text) - cut <= LONGEST:
             behind, breaks, rest = _ENDS.get(outline[end - 1 : end], self._behind), False, text[cut:]
             text, outline = text[:cut], outline[:end]
         else:
-            self._check_key(outline, strings, end, still_open)
-            behind, breaks, rest = (_Behind.PART if unfinished else _Behind.VALUE), unfinished, b""
-            if unfinished:
-                text, rest = _broken(text, strings)
+            self._check_key(outline, lengths, end, still_open)
+            behind, breaks, rest = _Behind.VALUE, unfinished is not None, b""
+            if unfinished is not None:
+                behind = _Behind.PART
+                cut = len(text) - len(unfinished) + _kept(unfinished)
+                text, rest = text[:cut] + b'"', b'"' + text[cut:]
+                lengths[-1] -= len(rest) - 1
                 outline += b'"'
         if text:
             self._prove(text, still_open, behind)
-        window = Window(text, outline, strings, len(self._open), lowest, continues=self._behind is _Behind.PART, breaks=breaks)
+        window = Window(text, outline, lengths, len(self._open), lowest, continues=self._behind is _Behind.PART, breaks=breaks)
         self._open, self._behind, self._rest = still_open, behind, rest
         if text:
             yield window
@@ -163,11 +166,11 @@ class JsonStream:
             except UnicodeDecodeError as error:
                 raise JsonError("it is not valid UTF-8") from error
 
-    def _check_key(self, outline: bytes, strings: list[bytes], end: int, still_open: bytes) -> None:
+    def _check_key(self, outline: bytes, lengths: list[int], end: int, still_open: bytes) -> None:
         """A key is never broken up. Behind `end`, an object has one key and the beginning of its value, or the rest of a string."""
         if still_open.endswith(b"{") and not (end == 0 and self._behind is _Behind.PART):
             first = outline.count(b'"', 0, end)
-            if strings[first : first + 1] and len(strings[first]) > LONGEST // 2:
+            if max(lengths[first : first + 1], default=0) > LONGEST // 2:
                 raise JsonError(f"a key is longer than {LONGEST // 2} bytes")
 
     def _prove(self, text: bytes, still_open: bytes, behind: _Behind) -> None:
@@ -185,17 +188,13 @@ class JsonStream:
             raise JsonError(TOO_DEEP) from error
 
 
-def _broken(text: bytes, strings: list[bytes]) -> tuple[bytes, bytes]:
-    """`text` with an end to its last string, and what the next window begins with; no escape and no surrogate pair is cut."""
-    content = strings[-1]
+def _kept(content: bytes) -> int:
+    """How much of a string can be parted from the rest: no escape and no surrogate pair is cut through."""
     kept = content.rfind(b"\\", -_PAIR)
     if kept < 0:
-        kept = len(content)
-    elif _HIGH_SURROGATE.fullmatch(content, max(0, kept - _PAIR // 2), kept):
-        kept -= _PAIR // 2
-    cut = len(text) - len(content) + kept
-    strings[-1] = content[:kept]
-    return text[:cut] + b'"', b'"' + text[cut:]
+        return len(content)
+    first_half = max(0, kept - _PAIR // 2)
+    return first_half if _HIGH_SURROGATE.fullmatch(content, first_half, kept) else kept
 
 
 def _trailing() -> JsonError:

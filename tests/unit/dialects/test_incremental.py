@@ -165,7 +165,7 @@ def same(pieces: object, whole: object) -> bool:
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data(), st.sampled_from(TESTED), st.integers(1, 60), st.booleans())
 def test_a_body_in_pieces_comes_to_the_same_as_the_whole_body(data: st.DataObject, name: str, window: int, tight: bool) -> None:
     """The same names in the same order, or a refusal for the same reason; with bounds so tight that they are met, too."""
