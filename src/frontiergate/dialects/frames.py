@@ -3,7 +3,6 @@
 What lies in one window is looked at there and then, by `Search` itself; a frame adds up, and comes to a `Looked` in the end.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -24,8 +23,8 @@ _LONGEST_KEY = 64  # characters; a longer one, which is no name that matters, is
 _Fault = jsonbody.JsonError | ModelError
 
 
-class Frame(ABC):
-    """One container. `watched`: if there are any, nobody looks into it unless one of these keys is somewhere in it."""
+class Frame:
+    """One container, of which it matters only that it is there. `watched`: if any, and only if one of these keys is in it."""
 
     def __init__(self, where: Place, field: str, only: bool, watched: tuple[bytes, ...] = ()) -> None:
         self.since = 0  # the position from which on the window belongs to it
@@ -51,7 +50,6 @@ class Frame(ABC):
                 return self._begin(head, bracket)
         return None
 
-    @abstractmethod
     def give(self, looked: Looked) -> None:
         """What the container that began came to."""
 
@@ -66,11 +64,12 @@ class Frame(ABC):
         """What it came to."""
         return Looked() if self._watched else Looked(self._search.names, self._search.parts, self._fault)
 
-    @abstractmethod
-    def _take(self, items: bytes) -> None: ...
+    def _take(self, items: bytes) -> None:
+        """Look at them."""
 
-    @abstractmethod
-    def _begin(self, head: bytes, bracket: bytes) -> "Frame | None": ...
+    def _begin(self, head: bytes, bracket: bytes) -> "Frame | None":
+        """The frame of a container in it."""
+        return None
 
     def _below(self, where: Place, field: str, only: bool, bracket: bytes, watched: tuple[bytes, ...] = ()) -> "Frame | None":
         """The frame of a container at `where`; if there cannot be one, what that comes to."""
@@ -78,6 +77,8 @@ class Frame(ABC):
             return _Array(where.each, field, only, watched)
         if bracket == b"{" and where.members:
             return _Object(where, field, only, watched)
+        if watched:
+            return Frame(where, field, only, watched)
         self.give(Looked(parts=1, fault=unknown_form(where, field) if only or where.names else None))
         return None
 
@@ -90,7 +91,7 @@ class Frame(ABC):
 
 
 class _Array(Frame):
-    """An array; `where` is each element's."""
+    """An array that is looked into; `where` is each element's."""
 
     _length = 0
     _commas = 0
@@ -126,7 +127,7 @@ class _Array(Frame):
 
 
 class _Object(Frame):
-    """An object. `_keys`: as they occurred; `found`: each once, with what matters of its value."""
+    """An object that is looked into. `_keys`: as they occurred; `found`: each once, with what matters of its value."""
 
     def __init__(self, where: Place, field: str, only: bool, watched: tuple[bytes, ...] = ()) -> None:
         super().__init__(where, field, only, watched)

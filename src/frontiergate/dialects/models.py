@@ -85,13 +85,16 @@ class Search:
         self._length = sum(map(len, names))
 
     def enter(self, value: Raw | Looked, where: Place, key: str) -> None:
-        """Looks at the value of a top-level `key`, unless it is null or one scan of it shows that it names nothing."""
+        """Looks at the value of a top-level `key`, unless it is null or shows at once that it names nothing."""
         if isinstance(value, Looked):
             self._absorb(value, key)
-        elif jsonbody.kind(value) != "n":
-            only = key in REROUTING
-            if only or not where.endings or any(jsonbody.may_hold(value, ending) for ending in where.endings):
+            return
+        kind, only = jsonbody.kind(value), key in REROUTING
+        if only or not where.endings:
+            if kind != "n":
                 self.look(value, where, key, only)
+        elif kind in "[{" and any(jsonbody.may_hold(value, ending) for ending in where.endings):
+            self.look(value, where, key, only)
 
     def look(self, value: Raw | Looked, where: Place, field: str, only: bool) -> None:
         """Adds the names at and below `value`. `only`: the value can do nothing but name models."""

@@ -293,3 +293,15 @@ def test_one_look_at_each_part_and_no_more_than_there_may_be() -> None:
         with patch.object(models, "_MOST_PARTS", 50):
             assert refusal(RESPONSES, [body], 300).reason is Reason.CALLER_BODY_UNREADABLE
         assert counted < 65
+
+
+def test_a_container_that_cannot_name_models_counts_where_somebody_looks() -> None:
+    """`moderation` is an object: a list counts as one part if it has the key somewhere in it, and as none if not."""
+    body = b'{"model":"m","moderation":[%s],"input":[0,1,2,3]}'
+    with patch.object(models, "_MOST_PARTS", 5):
+        for inner in (b'"x"', b'"model"', b'{"model":[]}'):
+            held = body.replace(b"3]", b'"model"]') % inner
+            whole = outcome(read_models, RESPONSES, held)
+            for window in (1, 5, 200):
+                assert outcome(read_pieces, RESPONSES, [held], window) == whole
+            assert (whole == ["m"]) == (b"model" not in inner)
