@@ -25,7 +25,7 @@ class ModelReader:
         self._frames: list[Frame] = [self._body]  # outermost first; each lies in the one before, one bracket deeper
 
     def feed(self, chunk: bytes) -> None:
-        """Read on. Of 256 KiB: 1 ms in a large string, up to 10 ms if all are tokens, and 2 µs a part that is looked into. Raises ModelError."""
+        """Read on. 256 KiB cost 1 ms in a large string, up to 10 ms if all are tokens, and 2 µs a part looked into. Raises ModelError."""
         try:
             for window in self._stream.feed(chunk):
                 self._walk(window)
