@@ -31,6 +31,8 @@ def started(module: str, *arguments: str, **environment: str) -> subprocess.Pope
         stderr=subprocess.PIPE,
         text=True,
         env={"PATH": "/usr/bin:/bin", **coverage_environment(), **environment},
+        # A shell lets its background jobs ignore Ctrl-C, and this process's children with it, however the tests were started.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - nothing else happens in the child before exec
     )
 
 
