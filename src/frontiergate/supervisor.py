@@ -129,9 +129,10 @@ class Supervisor:
             child.process, child.due = None, now + delay
 
     def _forget_metrics(self, pid: int) -> None:
-        """A dead process has no live sessions; its counters stay (prometheus-client, multiprocess mode)."""
-        for path in Path(self._environment["PROMETHEUS_MULTIPROC_DIR"]).glob(f"gauge_live*_{pid}.db"):
-            path.unlink(missing_ok=True)
+        """A dead process has no live sessions; its counters stay."""
+        from frontiergate.telemetry.metrics import forget_process  # its memory is paid only where a process died
+
+        forget_process(pid, self._environment["PROMETHEUS_MULTIPROC_DIR"])
 
     def _reload(self) -> None:
         before = self._config

@@ -57,7 +57,6 @@ class Upstream:
         if url.port:
             authority += f":{url.port}"
         head = f"host: {authority}\r\naccept-encoding: identity"
-        self.credential_header = b""
         if config.credential is not None:
             value = secret(config.credential.env, config.credential.file, environ)
             scheme = f"{config.credential.scheme} " if config.credential.scheme else ""

@@ -210,6 +210,6 @@ class Metrics:
         return registry
 
 
-def forget_process(pid: int) -> None:
-    """A process ended: its levels (sessions, connections) end with it, its counts stay."""
-    multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+def forget_process(pid: int, directory: str) -> None:
+    """A process that wrote to `directory` ended: its levels (sessions, connections) end with it, its counts stay."""
+    multiprocess.mark_process_dead(pid, directory)  # type: ignore[no-untyped-call]

@@ -158,10 +158,10 @@ sys.stdin.read()
 """
 
 _SCRAPE = """
-import sys
+import os, sys
 from frontiergate.telemetry.metrics import Metrics, forget_process
 for pid in sys.argv[1:]:
-    forget_process(int(pid))
+    forget_process(int(pid), os.environ["PROMETHEUS_MULTIPROC_DIR"])
 metrics = Metrics()
 print(metrics.live_sessions_by_model())
 sys.stdout.flush()
