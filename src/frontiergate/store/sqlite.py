@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from frontiergate.domain.vetting import Grant, GrantState
 from frontiergate.errors import NotFound, StoreUnavailable
 from frontiergate.store.connection import Watch, connect, create, identity, transaction, translated
-from frontiergate.store.effects import check_expected, subject_of, take_effect
+from frontiergate.store.effects import after, check_expected, subject_of
 from frontiergate.store.protocol import (
     Change,
     Entry,
@@ -25,6 +25,7 @@ from frontiergate.store.protocol import (
 )
 from frontiergate.store.rows import CHANGE, DIRECTIVE, GRANT, KEY, PAUSE, REPORT, decode, encode
 from frontiergate.store.schema import bring_forward
+from frontiergate.store.tables import look_up, put, remove
 
 T = TypeVar("T")
 _BUSY = 2.0  # seconds that an append waits for another process's transaction; each takes milliseconds
@@ -75,14 +76,18 @@ class SqliteStore:
     async def append(self, change: Change, *, actor: str, reason: str, expect: int | None = None) -> Entry:
         def work(to: _Connections) -> Entry:
             with transaction(to.log, "IMMEDIATE"):
-                head = _head(to.log)
+                head, before = _head(to.log), look_up(to.log, change)
                 if expect is not None:
-                    check_expected(to.log, change, expect, head)
+                    check_expected(change, before, expect, head)
                 entry = Entry(epoch=head + 1, at=self._clock(), actor=actor, reason=reason, change=change)
-                take_effect(to.log, entry)
+                now = after(entry, before)
+                if now is None:
+                    remove(to.log, change)
+                else:
+                    put(to.log, now)
                 to.log.execute(
                     "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)",
-                    (entry.epoch, entry.at, actor, reason, subject_of(change), encode(change)),
+                    (entry.epoch, entry.at, actor, reason, "/".join(subject_of(change)), encode(change)),
                 )
             return entry
 
