@@ -18,22 +18,27 @@ _BETWEEN = b" \t\n\r,"
 _UNIMPORTANT = Raw(b"0")
 _EMPTY = {b"[": Raw(b"[]"), b"{": Raw(b"{}")}  # for a container of which only the kind matters
 _LONGEST_KEY = 64  # characters; a longer one, which is no name that matters, is kept as its beginning and its hash
+_NOT_PLAIN = "A"  # behind the hash of a key that is not plain, so that what is kept of it is not plain either
 
 
 _Fault = jsonbody.JsonError | ModelError
 
 
 class Frame:
-    """One container, of which it matters only that it is there. `watched`: if any, and only if one of these keys is in it."""
+    """One container, of which it matters only that it is there. `watched`: if any, and only if one of these keys is in it.
 
-    def __init__(self, where: Place, field: str, only: bool, watched: tuple[bytes, ...] = ()) -> None:
+    `before`: the parts that have surely been counted before it, so that all of a body's containers together are looked into no
+    further than one would be.
+    """
+
+    def __init__(self, where: Place, field: str, only: bool, before: int, watched: tuple[bytes, ...] = ()) -> None:
         self.since = 0  # the position from which on the window belongs to it
         self._where = where
         self._field = field
         self._only = only
         self._watched = watched
-        self._search = Search()
-        self._search.parts = 1  # itself
+        self._before = before
+        self._search = Search(parts=before + 1)  # itself
         self._fault: _Fault | None = None  # kept until it is known whether it matters
 
     def take(self, items: bytes) -> None:
@@ -62,7 +67,7 @@ class Frame:
 
     def close(self) -> Looked:
         """What it came to."""
-        return Looked() if self._watched else Looked(self._search.names, self._search.parts, self._fault)
+        return Looked() if self._watched else Looked(self._search.names, self._search.parts - self._before, self._fault)
 
     def _take(self, items: bytes) -> None:
         """Look at them."""
@@ -74,11 +79,11 @@ class Frame:
     def _below(self, where: Place, field: str, only: bool, bracket: bytes, watched: tuple[bytes, ...] = ()) -> "Frame | None":
         """The frame of a container at `where`; if there cannot be one, what that comes to."""
         if bracket == b"[" and where.each is not None:
-            return _Array(where.each, field, only, watched)
+            return _Array(where.each, field, only, self._search.parts, watched)
         if bracket == b"{" and where.members:
-            return _Object(where, field, only, watched)
+            return _Object(where, field, only, self._search.parts, watched)
         if watched:
-            return Frame(where, field, only, watched)
+            return Frame(where, field, only, self._search.parts, watched)
         self.give(Looked(parts=1, fault=unknown_form(where, field) if only or where.names else None))
         return None
 
@@ -129,8 +134,8 @@ class _Array(Frame):
 class _Object(Frame):
     """An object that is looked into. `_keys`: as they occurred; `found`: each once, with what matters of its value."""
 
-    def __init__(self, where: Place, field: str, only: bool, watched: tuple[bytes, ...] = ()) -> None:
-        super().__init__(where, field, only, watched)
+    def __init__(self, where: Place, field: str, only: bool, before: int, watched: tuple[bytes, ...] = ()) -> None:
+        super().__init__(where, field, only, before, watched)
         self._keys: list[str] = []
         self.found: dict[str, Raw | Looked] = {}
 
@@ -159,7 +164,9 @@ class _Object(Frame):
         return self._partial(self._note(key), bracket)
 
     def _note(self, key: str) -> str:
-        name = str(key) if len(key) <= _LONGEST_KEY else f"{key[:_LONGEST_KEY]} {hash(str(key)):x}"
+        name = str(key)
+        if len(name) > _LONGEST_KEY:
+            name = f"{name[:_LONGEST_KEY]} {hash(name):x}{'' if jsonbody.is_plain((name,)) else _NOT_PLAIN}"
         self._keys.append(name)
         self.found[name] = _UNIMPORTANT
         if len(self._keys) > jsonbody.MOST_MEMBERS:
@@ -171,7 +178,7 @@ class _Object(Frame):
         where = self._where.members.get(name)
         if where is None:
             return _UNIMPORTANT
-        return _looked(lambda search: search.look(value, where, f"{self._field}.{name}", self._only))
+        return _looked(lambda search: search.look(value, where, f"{self._field}.{name}", self._only), self._search.parts)
 
     def _partial(self, name: str, bracket: bytes) -> Frame | None:
         """A member begins that is a container."""
@@ -183,16 +190,22 @@ class Body(_Object):
     """The body's own object; what its members come to is for `names_of` to judge."""
 
     def __init__(self, operation: Operation) -> None:
-        super().__init__(Place(), "", only=False)
+        super().__init__(Place(), "", only=False, before=-1)
         self._operation = operation
 
     def _whole(self, name: str, value: Raw) -> Raw | Looked:
         where = self._operation.places.get(name)
         if where is not None:
-            return _looked(lambda search: search.enter(value, where, name))
+            looked = _looked(lambda search: search.enter(value, where, name), self._search.parts)
+            self._search.parts += looked.parts
+            return looked
         if name in self._operation.refused:
             return Raw(jsonbody.kind(value).encode())
         return value.copy() if name in self._operation.examined else _UNIMPORTANT  # a copy, which does not hold the window
+
+    def give(self, looked: Looked) -> None:
+        super().give(looked)
+        self._search.parts += looked.parts
 
     def _partial(self, name: str, bracket: bytes) -> Frame | None:
         where = self._operation.places.get(name)
@@ -203,14 +216,14 @@ class Body(_Object):
         return self._below(where, name, only, bracket, () if only else where.endings)
 
 
-def _looked(look: Callable[[Search], None]) -> Looked:
-    search = Search()
+def _looked(look: Callable[[Search], None], before: int) -> Looked:
+    search = Search(parts=before)
     fault: _Fault | None = None
     try:
         look(search)
     except (jsonbody.JsonError, ModelError) as error:
         fault = _bare(error)
-    return Looked(search.names, search.parts, fault)
+    return Looked(search.names, search.parts - before, fault)
 
 
 def _bare(error: _Fault) -> _Fault:

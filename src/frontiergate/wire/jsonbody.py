@@ -6,6 +6,7 @@ numbers, depth), but for the UTF-8 of skipped strings, which `document` looks at
 """
 
 import operator
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -17,7 +18,9 @@ MOST_MEMBERS = 1000  # of one object that is looked into; no model API comes nea
 MOST_COMMAS = 1_000_000  # in one array that is looked into, at any depth: a bound on its elements before any exists
 _LARGE = 64 << 10  # bytes; below, even the most members that fit cost under 10 ms
 TOO_DEEP = "it is nested too deeply"
-_LONGEST_NAME = 64  # characters; a longer key folds to no name that anyone asks for
+_LONGEST_NAME = 32  # characters; a longer key folds to no name that anyone asks for
+_SHOWN = 64  # characters of a key in a message
+_LETTER = re.compile(rb"\\u00(?:4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9a])")  # an escaped one of a key, in lower case; `_` is one too
 
 
 class JsonError(ValueError):
@@ -28,7 +31,7 @@ class RepeatedKeyError(JsonError):
     """A key occurs twice in one object: parsers differ in which of the two they take (RFC 8259 section 4)."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"the key {key[:_LONGEST_NAME]!r} occurs more than once in one object")
+        super().__init__(f"the key {key[:_SHOWN]!r} occurs more than once in one object")
         self.key = key
 
 
@@ -60,13 +63,20 @@ def document(body: bytes | bytearray) -> dict[str, Raw]:
 
 def members(text: bytes | Raw) -> dict[str, Raw]:
     """The members of the object `text`, which is valid UTF-8. Raises JsonError, RepeatedKeyError."""
-    named = _compact(text)
-    if named is not None:
-        return named
+    named: dict[str, Raw] = {}
+    if len(text) <= _LARGE:
+        try:
+            named = _PLAIN.decode(text)
+        except (msgspec.DecodeError, RecursionError):  # the general reading says what is wrong
+            pass
+        else:
+            if _fill(named, len(text)):
+                return named
     found = pairs(text)
-    named = dict(zip(map(str, found), found.values(), strict=True))
     if len(named) != len(found):
-        check_distinct(map(str, found))
+        named = dict(zip(map(str, found), found.values(), strict=True))
+        if len(named) != len(found):
+            check_distinct(map(str, found))
     return named
 
 
@@ -95,25 +105,15 @@ def check_distinct(keys: Iterable[str]) -> None:
             raise RepeatedKeyError(key)
 
 
-def _compact(text: bytes | Raw) -> dict[str, Raw] | None:
-    """The members of an object that is written without white space and repeats no key; None where that is not so.
+def _fill(named: dict[str, Raw], length: int) -> bool:
+    """Whether these members fill an object of this length, written without white space, and are no more than there may be.
 
     What SDKs send. A repeated key leaves one member in the dict, so the bytes of the others are missing from the sum: equality
     proves that there is none, and costs a third of the general reading.
     """
-    if len(text) > _LARGE:
-        return None
-    try:
-        found = _PLAIN.decode(text)
-    except (msgspec.DecodeError, RecursionError):  # the general reading says what is wrong
-        return None
-    count = len(found)
-    if count > MOST_MEMBERS:
-        return None
+    count = len(named)
     # Each member has two quotes, a colon and a comma, but for the last one's; the object has two braces.
-    if sum(map(len, found)) + sum(map(len, found.values())) + (4 * count + 1 if count else 2) != len(text):
-        return None
-    return found
+    return sum(map(len, named)) + sum(map(len, named.values())) + (4 * count + 1 if count else 2) == length and count <= MOST_MEMBERS
 
 
 def elements(array: Raw) -> list[Raw]:
@@ -145,13 +145,23 @@ def fold(key: str) -> str:
     key = key.partition("\0")[0]
     if len(key) > _LONGEST_NAME:
         return key
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", key).upper()).casefold()
+    if key.isascii():
+        return key.lower()
+    folded = unicodedata.normalize("NFKC", key)
+    if len(folded) > _LONGEST_NAME:  # whatever folds to ASCII never becomes shorter
+        return key
+    return unicodedata.normalize("NFKC", folded.upper()).casefold()
 
 
 def is_plain(found: Iterable[str]) -> bool:
     """Whether each key is its own `fold`, told for all of them at once (0.3 µs)."""
     keys = "".join(found)
-    return keys.isascii() and keys.islower() and "\0" not in keys
+    return keys.isascii() and keys == keys.lower() and "\0" not in keys
+
+
+def foreign(found: Iterable[str]) -> int:
+    """How many of the keys could be others in disguise, so that they have to be folded with care: 2 µs each."""
+    return sum(not key.isascii() and len(key) <= _LONGEST_NAME for key in found)
 
 
 def may_hold(value: Raw, quoted: bytes) -> bool:
@@ -160,7 +170,7 @@ def may_hold(value: Raw, quoted: bytes) -> bool:
     A cheap no (1 µs for 2 KB) that saves looking into each element.
     """
     lowered = bytes(value).lower()
-    return quoted in lowered or (b"\\" in lowered and b"\\u00" in lowered)
+    return quoted in lowered or (b"\\u00" in lowered and _LETTER.search(lowered) is not None)
 
 
 def _counting() -> Callable[[type[Key], str], Key]:

@@ -295,6 +295,39 @@ def test_one_look_at_each_part_and_no_more_than_there_may_be() -> None:
         assert counted < 65
 
 
+@pytest.mark.parametrize("window", [50, 300, 100_000])
+def test_all_places_together_are_looked_into_no_further_than_one(window: int) -> None:
+    """Else one window could hold five arrays that are each within the bound."""
+    forty = b'{"model":"a"},' * 20
+    body = b'{"model":"m","models":[' + b'"a",' * 39 + b'"a"],"tools":[' + forty + b'0],"fallbacks":[' + forty + b'"a"]}'
+    looked = 0
+    look = models.Search.look
+
+    def counting(*args: object) -> None:
+        nonlocal looked
+        looked += not isinstance(args[1], models.Looked)
+        look(*args)  # type: ignore[arg-type]
+
+    with patch.object(models.Search, "look", counting), patch.object(models, "_MOST_PARTS", 45):
+        whole = outcome(read_models, RESPONSES, body)
+        at_most, looked = looked + 5, 0
+        assert outcome(read_pieces, RESPONSES, [body], window, 5000) == whole
+        assert looked <= at_most
+
+
+def test_keys_that_have_to_be_folded_count_as_parts() -> None:
+    """They cost as much; of a key that is too long to matter, neither reader keeps more than tells that it is not plain."""
+    long = b"k" * 70 + b"L"
+    for key, counted in ((b"lower", 0), (b"Upper", 1), ("é".encode(), 2), (long, 1), ("é".encode() * 70, 1), (long.lower(), 0)):
+        body = b'{"model":"m","tools":[{"%b":0}, "model"]}' % key
+        for bound in (3, 3 + counted - 1, 3 + counted):
+            with patch.object(models, "_MOST_PARTS", bound):
+                whole = outcome(read_models, RESPONSES, body)
+                assert (whole == ["m"]) == (bound == 3 + counted)
+                for window in (1, 20, 300):
+                    assert outcome(read_pieces, RESPONSES, [body], window, 300) == whole
+
+
 def test_a_container_that_cannot_name_models_counts_where_somebody_looks() -> None:
     """`moderation` is an object: a list counts as one part if it has the key somewhere in it, and as none if not."""
     body = b'{"model":"m","moderation":[%s],"input":[0,1,2,3]}'

@@ -12,6 +12,7 @@ from frontiergate.dialects.models import ModelError
 from frontiergate.dialects.openai import OPENAI
 from frontiergate.dialects.operation import REROUTING, Operation
 from frontiergate.domain.reason import Reason
+from frontiergate.wire import jsonbody
 from tests.fixtures.reading import READERS, Read
 
 OPERATIONS = {f"{dialect.name} {operation.name}": operation for dialect in (OPENAI, ANTHROPIC) for operation in dialect.operations}
@@ -217,3 +218,10 @@ def test_what_is_read_is_what_every_parser_reads(read: Read, members: list[tuple
     assert len(names) <= 1 + sum(len(value) for value in alternatives)
     for value in alternatives:
         assert {item if isinstance(item, str) else item["model"] for item in value} <= set(names)
+
+
+def test_every_key_that_matters_is_short_enough_to_be_recognised() -> None:
+    """`fold` gives up on longer ones."""
+    for operation in OPENAI.operations + ANTHROPIC.operations:
+        for key in operation.examined:
+            assert jsonbody.fold(key.upper()) == key

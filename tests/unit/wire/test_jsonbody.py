@@ -135,6 +135,8 @@ def test_depth_that_only_the_second_look_cannot_bear_is_refused() -> None:
         ("model\u017f", "models"),
         ("fallbac\u212as", "fallbacks"),
         ("engıne", "engine"),
+        ("Model\0x" + "x" * 90, "model"),
+        ("ﬃx", "ffix"),
     ],
 )
 def test_a_key_folds_to_what_the_most_forgiving_parser_takes_it_for(key: str, folded: str) -> None:
@@ -158,6 +160,9 @@ def test_a_plain_key_is_its_own_fold(key: str) -> None:
         (b'[{"model":1}]', True),
         (b'[{"MoDel":1}]', True),
         (b'[{"m\\u006Fdel":1}]', True),
+        (b'[{"\\u004D":1}]', True),
+        (b'[{"model\\u005fname":1}]', True),
+        (b'["caf\\u00e9, \\u0026, \\u001f, \\u0060"]', False),
         (b'["a model"]', False),
         (b'["\\"model\\" \\n"]', False),
     ],
