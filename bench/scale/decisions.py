@@ -37,7 +37,7 @@ def point(count: int, models: int, *, crowded: bool = False) -> dict[str, float]
     groups = {name: frozenset(group.countries) for name, group in SHIPPED.items()}
     at = time.time()
     before, began = resident(), time.perf_counter()
-    policy = compile_policy(catalogue, made, {}, groups, 1, at)
+    policy = compile_policy(catalogue, made, {}, groups, 1)
     compiled = time.perf_counter() - began
     cold = _cold(policy, catalogue, at)
     return {"compile_ms": compiled * 1e3, "policy_kib": resident() - before, "cold_us": cold, "warm_us": _warm(policy, catalogue, at)}

@@ -99,7 +99,7 @@ class Worker:
 
     def _compile(self, state: PolicyState, at: float) -> Policy:
         self._metrics.configure(directives=[stored.directive.id for stored in state.directives])
-        return compile_state(self._ground.catalogue, self._config.directives, self._groups, state, at)
+        return compile_state(self._ground.catalogue, self._config.directives, self._groups, state)
 
     def _enforce(self, policy: Policy, entries: Sequence[Entry] | None) -> int:
         self._keeper.take_ground(self._ground)  # with the policy that was compiled for it, never without

@@ -15,8 +15,8 @@ from frontiergate.domain.directive import Directive, rule, validate
 from frontiergate.domain.evidence import Assurance, Kind
 from frontiergate.domain.groups import resolve_groups
 from frontiergate.domain.literals import LEVELS
-from frontiergate.domain.program import select
 from frontiergate.domain.requirement import Requirement
+from frontiergate.domain.scope import ModelIndex
 
 _GLOB_MARKS = "*?[]{}"
 _ALONE = {Kind.LOCATION: "geoip.country", Kind.NETWORK: "geoip.anonymous"}
@@ -91,7 +91,7 @@ def _directives(config: Config) -> Iterator[Problem]:
         groups = resolve_groups(groups_of(config))
     except ValueError:  # told of by _country_groups; the directives are judged with the groups that the gate ships
         groups = resolve_groups({}) | {name: frozenset() for name in config.country_groups}
-    models = {model.id: model for model in config.models}
+    models = ModelIndex({model.id: model for model in config.models})
     supply = supply_of(config)
     seen: set[str] = set()
     for index, directive in enumerate(config.directives):
@@ -103,7 +103,7 @@ def _directives(config: Config) -> Iterator[Problem]:
         yield from (error(path, problem) for problem in problems)
         if problems:
             continue
-        if not select(models, sorted(models), directive.models):
+        if not models.select(directive.models):
             yield warning(f"{path}.models", f"{directive.id!r} is on no model of the catalogue; correct its models, or lift it")
         yield from _unsupplied(path, directive, supply)
 

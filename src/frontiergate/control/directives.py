@@ -15,7 +15,7 @@ from frontiergate.control.problems import FieldError, Problem, invalid
 from frontiergate.domain.directive import Directive, Tag
 from frontiergate.domain.directive import validate as problems_of
 from frontiergate.domain.policy import describe
-from frontiergate.domain.program import select
+from frontiergate.domain.scope import ModelIndex
 from frontiergate.errors import Conflict
 from frontiergate.store.protocol import DirectiveAdded, DirectiveLifted, Entry, StoredDirective
 
@@ -92,9 +92,9 @@ def _check(directive: Directive, setup: Setup) -> None:
     """Raises Problem (422) that lists all that is wrong with `directive`."""
     errors = [_field_error(line) for line in problems_of(directive, setup.groups, setup.config.programmes)]
     models = setup.catalogue.models
-    ids = sorted(models)
+    index = ModelIndex(models)
     for position, selector in enumerate(directive.models):
-        if select(models, ids, (selector,)):
+        if index.select((selector,)):
             continue
         field = f"directive.models[{position}]"
         if isinstance(selector, Tag):

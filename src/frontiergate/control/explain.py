@@ -50,7 +50,7 @@ async def answer(plane: Plane, request: web.Request, _: Operator) -> web.Respons
     notes: list[str] = []
     evidence = [*await _of_principal(plane, question, at, notes), *_given(question, at), *_whereabouts(plane, question, notes)]
     grants = () if question.principal is None else await plane.store.grants_of(question.principal)
-    policy, facts = await plane.policy(at), establish(evidence, at)
+    policy, facts = await plane.policy(), establish(evidence, at)
     verdict = decide(facts, models, policy, grants, at)
     return reply(
         {
@@ -140,7 +140,7 @@ def _model(model: Model, facts: Facts, policy: Policy, grants: tuple[Grant, ...]
     verdict, without = decide(facts, (model,), policy, grants, at), decide(facts, (model,), policy, (), at)
     unsatisfied = {violation.directive.id: violation for violation in (*verdict.violations, *verdict.observed)}
     bare = {violation.directive.id: violation for violation in (*without.violations, *without.observed)}
-    directives = in_force(policy, model.id)
+    directives = in_force(policy, model.id, at)
     return {
         "id": model.id,
         "state": state_of(directives, verdict.outcome is Outcome.PAUSED),

@@ -14,7 +14,7 @@ from frontiergate.control.instants import iso, parse_instant
 from frontiergate.control.operators import Operator
 from frontiergate.control.plane import Plane, Setup
 from frontiergate.control.problems import FieldError, Problem, invalid
-from frontiergate.domain.program import select
+from frontiergate.domain.scope import ModelIndex
 from frontiergate.domain.vetting import Grant, GrantState, active
 from frontiergate.errors import Conflict, NotFound
 from frontiergate.store.protocol import GrantChanged, GrantIssued
@@ -106,8 +106,9 @@ async def _grant(plane: Plane, body: NewGrant, at: float) -> Grant:
     setup = plane.setup
     errors = [FieldError("principal", trouble) for trouble in await _principal_troubles(plane, body.principal)]
     models: set[str] = set()
+    index = ModelIndex(setup.catalogue.models)
     for position, glob in enumerate(body.models):
-        found = select(setup.catalogue.models, sorted(setup.catalogue.models), (glob,))
+        found = index.select((glob,))
         models |= found
         if not found:
             detail = f"no model of the catalogue is {glob!r}{nearest(glob, setup.catalogue.models)}"

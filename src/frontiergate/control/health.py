@@ -34,7 +34,7 @@ async def metrics(plane: Plane, _request: web.Request) -> web.Response:
 async def _reasons(plane: Plane) -> list[str]:
     try:
         plane.require_store()
-        epoch = (await plane.policy(plane.clock())).epoch
+        epoch = (await plane.policy()).epoch
         reports, at = await plane.store.replicas(), plane.clock()
     except StoreUnavailable as error:
         return [f"the store cannot be reached: {error}"]

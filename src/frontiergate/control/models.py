@@ -28,11 +28,11 @@ class WhyResumed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def index(plane: Plane, request: web.Request, _: Operator) -> web.Response:
     """Every model of the catalogue with its state."""
     query(request, ())
-    policy, state = await plane.policy(plane.clock()), await plane.store.state()
+    policy, state, at = await plane.policy(), await plane.store.state(), plane.clock()
     pauses = {pause.model: pause for pause in state.pauses}
     sessions = plane.metrics.live_sessions_by_model()
     views = [
-        _view(model, policy, pauses.get(model.id), sessions.get(model.id, 0))
+        _view(model, policy, pauses.get(model.id), sessions.get(model.id, 0), at)
         for model in sorted(plane.setup.catalogue.models.values(), key=lambda model: model.id)
     ]
     return reply({"epoch": policy.epoch, "models": views}, etag=policy.epoch)
@@ -84,8 +84,8 @@ def state_of(directives: tuple[Directive, ...], paused: bool) -> str:
     return "vetting" if all(isinstance(made.otherwise, Vet) for made in rules) else "restricted"
 
 
-def _view(model: Model, policy: Policy, paused: Pause | None, live_sessions: int) -> dict[str, object]:
-    directives = in_force(policy, model.id)
+def _view(model: Model, policy: Policy, paused: Pause | None, live_sessions: int, at: float) -> dict[str, object]:
+    directives = in_force(policy, model.id, at)
     return {
         "id": model.id,
         "names": model.names,

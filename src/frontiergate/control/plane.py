@@ -77,18 +77,18 @@ class Plane:
         if self.trouble is not None:
             raise StoreUnavailable(self.trouble)
 
-    async def policy(self, at: float) -> Policy:
-        """The policy of the log's head, as of `at`: read anew where the log moved on, so that explain does not explain the past."""
+    async def policy(self) -> Policy:
+        """The policy of the log's head: read anew where the log moved on, so that explain does not explain the past."""
         position = await self.store.position()
         setup, compiled = self.setup, self._compiled
-        if compiled is None or compiled[0] is not setup or compiled[1] != position or at < compiled[2].valid_from:
+        if compiled is None or compiled[0] is not setup or compiled[1] != position:
             state = await self.store.state()
             try:
-                policy = compile_state(setup.catalogue, setup.directives.values(), setup.groups, state, at)
+                policy = compile_state(setup.catalogue, setup.directives.values(), setup.groups, state)
             except ValueError as error:  # a country group or programme that it names is gone from the config file
                 raise Problem("conflict", f"a directive in force cannot be compiled, so workers refuse: {error}") from error
             compiled = self._compiled = (setup, Position(state.lineage, state.epoch), policy)
-        return compiled[2].at(at)
+        return compiled[2]
 
     def refuse_loosening(self, what: str) -> None:
         """Raises Problem (409) where `what` would need a second person's agreement, which cannot be given yet: closed by default."""

@@ -53,11 +53,10 @@ class Names(msgspec.Struct, frozen=True):
 class Facts:
     """What holds of one caller's request in `[valid_from, valid_until)`; outside of it, `at` says what holds then.
 
-    `memo` belongs to `policy.decide`: answers given under the policy phase whose key is `memo_key`. `recorded` belongs to the audit:
-    how these facts are written down.
+    `memo` belongs to `policy.decide`: its last answer for each model. `recorded` belongs to the audit: how these facts are written down.
     """
 
-    __slots__ = ("_given", "_names", "_readings", "evidence", "memo", "memo_key", "recorded", "valid_from", "valid_until")
+    __slots__ = ("_given", "_names", "_readings", "evidence", "memo", "recorded", "valid_from", "valid_until")
 
     def __init__(
         self,
@@ -69,7 +68,6 @@ class Facts:
     ) -> None:
         self.evidence = evidence
         self.valid_from, self.valid_until = span
-        self.memo_key: object = None
         self.memo: dict[str, Any] = {}
         self.recorded: Any = None
         self._given = given

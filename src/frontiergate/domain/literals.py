@@ -153,10 +153,9 @@ def countries(entries: Iterable[str], groups: Mapping[str, frozenset[str]]) -> i
     """The codes and groups in `entries` as bits. ValueError where one is neither."""
     bits = 0
     for entry in entries:
-        code = canonical(entry)
         if entry in groups:
             bits |= mask(groups[entry])
-        elif code is not None:
+        elif (code := canonical(entry)) is not None:
             bits |= BIT[code]
         else:
             raise ValueError(f"{entry!r} is neither a country nor a country group{suggestion(entry, [*groups, *BIT])}")

@@ -5,8 +5,7 @@ false, by `unknown` where none is; unless its answer is vetting and a grant stan
 directives in force on all models asked for.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -14,54 +13,64 @@ from frontiergate.domain.catalogue import Catalogue, Model
 from frontiergate.domain.directive import Answer, Directive, Vet
 from frontiergate.domain.facts import Facts
 from frontiergate.domain.literals import Literal
-from frontiergate.domain.phases import Phases, Policy
-from frontiergate.domain.program import Compiled, Program
+from frontiergate.domain.plan import Draft, Policy
+from frontiergate.domain.program import Compiled, Judgement
 from frontiergate.domain.prose import NOBODY, describe, phrase
 from frontiergate.domain.reason import Reason
 from frontiergate.domain.verdict import Finding, Outcome, Truth, Verdict, Violation
 from frontiergate.domain.vetting import Grant, GrantState, active
 
-__all__ = ["Policy", "compile_policy", "decide", "describe", "in_force", "join"]
+__all__ = ["Draft", "Policy", "compile_policy", "decide", "describe", "in_force", "join"]
 
 _REMEMBERED = 16  # verdicts kept with one caller's facts
 
 
-def compile_policy(  # noqa: PLR0917 - the signature that the rooms above agreed on
+def compile_policy(
     catalogue: Catalogue,
     directives: Iterable[Directive],
-    pauses: Mapping[str, str],
+    pauses: Collection[str],
     groups: Mapping[str, frozenset[str]],
     epoch: int,
-    at: float,
 ) -> Policy:
-    """The policy of `epoch` in its phase at `at`. `pauses`: model id to reason.
+    """The policy of `epoch`. `pauses`: ids of models.
 
     Raises ValueError where a directive cannot be compiled: an order is never silently left out (P2).
     """
-    return Phases(catalogue, Program(catalogue, directives, groups), frozenset(pauses), epoch).at(at)
+    draft = Draft.blank(catalogue, groups)
+    for directive in directives:
+        draft.add(directive)
+    return draft.policy(pauses, epoch)
 
 
-def in_force(policy: Policy, model_id: str) -> tuple[Directive, ...]:
+def in_force(policy: Policy, model_id: str, at: float) -> tuple[Directive, ...]:
     """The directives in force on the model, by id; those in mode observe too."""
-    return tuple(compiled.directive for compiled in policy.plan(model_id).directives())
+    found = [compiled.directive for compiled in policy.plan(model_id, at).directives(at)]
+    return tuple(sorted(found, key=lambda directive: (directive.id, msgspec.json.encode(directive))))
 
 
-class _Remembered(msgspec.Struct, frozen=True):
-    """A verdict and what it may be given again for: any grants (None) or these same ones, from an instant on."""
+class _Remembered(msgspec.Struct, frozen=True, gc=False):
+    """A verdict and what it may be given again for: any grants (None) or these same ones, from an instant on, under a policy.
+
+    Under another policy it holds with a new epoch where the model's plan is the same. Keys, not what they are of: facts of an idle
+    caller must not keep an old policy alive.
+    """
 
     verdict: Verdict
     grants: tuple[Grant, ...] | None
     valid_from: float
+    policy: object
+    plan: object
+
+    def holds(self, grants: Sequence[Grant], at: float) -> bool:
+        return (self.grants is None or self.grants is grants) and self.valid_from <= at < self.verdict.valid_until
 
 
 def decide(facts: Facts, models: Sequence[Model], policy: Policy, grants: Sequence[Grant], at: float) -> Verdict:
     """The verdict on one request for all of `models`. `grants` are the principal's own.
 
-    Facts and policy are taken as of `at`, whichever instant they were made for. Raises ValueError where `models` is empty
-    or one is not in the policy's catalogue: a request without a known model is not for the policy to judge (P1).
+    Facts are taken as of `at`, whichever instant they were made for. Raises ValueError where `models` is empty or one is not in
+    the policy's catalogue: a request without a known model is not for the policy to judge (P1).
     """
-    if not policy.valid_from <= at < policy.valid_until:
-        policy = policy.at(at)
     if not facts.valid_from <= at < facts.valid_until:
         facts = facts.at(at)
     if len(models) == 1:
@@ -89,33 +98,34 @@ def join(verdicts: Sequence[Verdict]) -> Verdict:
 
 def _decide(facts: Facts, model: str, policy: Policy, grants: Sequence[Grant], at: float) -> Verdict:
     """One model's verdict, remembered with the facts: a warm decision is one dictionary look-up (about 0.5 µs)."""
-    # The key, not the policy: facts of an idle caller must not keep an old policy alive.
-    if facts.memo_key is not policy.key:
-        facts.memo_key, facts.memo = policy.key, {}
     known: _Remembered | None = facts.memo.get(model)
-    if known is not None and (known.grants is None or (known.grants is grants and known.valid_from <= at < known.verdict.valid_until)):
+    if known is not None and known.policy is policy.key and known.holds(grants, at):
         return known.verdict
-    known = _judge(facts, model, policy, grants, at)
+    plan = policy.plan(model, at)
+    if known is not None and known.plan is plan.key and known.holds(grants, at):
+        verdict = msgspec.structs.replace(known.verdict, epoch=policy.epoch)
+        known = _Remembered(verdict, known.grants, known.valid_from, policy.key, plan.key)
+    else:
+        known = _judge(facts, model, policy, grants, at)
     if known.grants is None or isinstance(grants, tuple):  # a list may change in place
-        if len(facts.memo) >= _REMEMBERED:
+        if len(facts.memo) >= _REMEMBERED and model not in facts.memo:
             facts.memo.clear()
         facts.memo[model] = known
     return known.verdict
 
 
 def _judge(facts: Facts, model: str, policy: Policy, grants: Sequence[Grant], at: float) -> _Remembered:
-    plan = policy.plan(model)
-    true, possible = policy.program.masks(facts)
-    outcome = Outcome.PAUSED if model in policy.paused else Outcome.FORWARD
-    until = min(policy.valid_until, facts.valid_until)
-    since = -math.inf
+    plan = policy.plan(model, at)
+    judged = policy.program.judge(facts, plan.mask)
+    outcome = Outcome.PAUSED if plan.paused else Outcome.FORWARD
+    until = min(plan.valid_until, facts.valid_until)
+    since = plan.valid_from
     violations: list[Violation] = []
     observed: list[Violation] = []
     used: set[str] = set()
     vetted = False
-    for compiled in plan.violated(plan.mask & ~true):
-        truth = Truth.FALSE if compiled.mask & ~possible else Truth.UNKNOWN
-        answer = _answer(compiled, truth)
+    for compiled in plan.violated(plan.mask & ~judged.true, at):
+        answer = compiled.rule.otherwise if judged.truth(compiled) is Truth.FALSE else compiled.rule.unknown
         enforced = compiled.directive.mode == "enforce"
         if isinstance(answer, Vet):
             vetted = True
@@ -127,7 +137,7 @@ def _judge(facts: Facts, model: str, policy: Policy, grants: Sequence[Grant], at
                 if enforced:
                     used.add(best.id)
                 continue
-        violation = _violation(compiled, model, truth, facts, policy.program)
+        violation = _violation(compiled, answer, model, judged)
         (violations if enforced else observed).append(violation)
         if enforced:
             outcome = max(outcome, violation.outcome)
@@ -142,45 +152,42 @@ def _judge(facts: Facts, model: str, policy: Policy, grants: Sequence[Grant], at
         epoch=policy.epoch,
         valid_until=until,
     )
-    return _Remembered(verdict, tuple(grants) if vetted else None, since)
+    return _Remembered(verdict, tuple(grants) if vetted else None, since, policy.key, plan.key)
 
 
-def _answer(compiled: Compiled, truth: Truth) -> Answer:
-    return compiled.rule.otherwise if truth is Truth.FALSE else compiled.rule.unknown
-
-
-def _violation(compiled: Compiled, model: str, truth: Truth, facts: Facts, program: Program) -> Violation:
+def _violation(compiled: Compiled, answer: Answer, model: str, judged: Judgement) -> Violation:
     programme: str | None = None
-    match _answer(compiled, truth):
+    match answer:
         case Vet(vet=programme):
             outcome = Outcome.QUEUE
         case "withdraw":
             outcome = Outcome.WITHDRAWN
         case _:
             outcome = Outcome.REFUSE
-    findings = _findings(compiled, outcome, facts, program)
+    findings = _findings(compiled, outcome, judged)
     reason = Reason.VETTING_REQUIRED if outcome is Outcome.QUEUE else findings[0].reason
-    return Violation(compiled.directive, model, truth, outcome, programme, reason, findings)
+    return Violation(compiled.directive, model, judged.truth(compiled), outcome, programme, reason, findings)
 
 
-def _findings(compiled: Compiled, outcome: Outcome, facts: Facts, program: Program) -> tuple[Finding, ...]:
-    """Every literal of every clause that does not hold; those of false clauses first, for they decided."""
-    true, possible = program.masks(facts)
-    failed = [(number, clause) for number, clause in compiled.clauses if not true >> number & 1]
-    failed.sort(key=lambda numbered: possible >> numbered[0] & 1)
+def _findings(compiled: Compiled, outcome: Outcome, judged: Judgement) -> tuple[Finding, ...]:
+    """Every literal of every clause that does not hold; those of false clauses first."""
     closed = Reason.POLICY_WITHDRAWN if outcome is Outcome.WITHDRAWN else Reason.POLICY_CLOSED
     found: dict[Literal | None, Finding] = {}
-    for _, clause in failed:
+    for clause, truths in judged.failed(compiled):
         if not clause:
             found[None] = Finding(NOBODY, Truth.FALSE, closed, ())
         for literal in clause:
             reason = Reason[f"POLICY_{literal.kind.name}"]
-            found[literal] = Finding(phrase(literal), program.truth(literal, facts), reason, facts.about(literal.kind))
+            found[literal] = Finding(phrase(literal), truths[literal], reason, judged.facts.about(literal.kind))
     return tuple(found.values())
 
 
 def _ranked(violations: Iterable[Violation]) -> tuple[Violation, ...]:
-    return tuple(sorted(violations, key=lambda violation: (-violation.outcome, violation.directive.id, violation.model)))
+    """Most restrictive first. What two directives of one id, in file and store, say decides between them, not who came first (P3)."""
+    ranked = sorted(violations, key=lambda violation: (-violation.outcome, violation.directive.id, violation.model))
+    if len({(violation.directive.id, violation.model) for violation in ranked}) < len(ranked):
+        ranked.sort(key=lambda v: (-v.outcome, v.directive.id, v.model, msgspec.json.encode(v.directive)))
+    return tuple(ranked)
 
 
 def _reason(outcome: Outcome, violations: Sequence[Violation]) -> Reason | None:

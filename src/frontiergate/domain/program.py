@@ -1,219 +1,278 @@
-"""Directives compiled: clauses numbered over the whole policy, literals grouped so that one look-up judges many.
+"""Directives compiled: clauses numbered over the whole policy, and turned inside out so that one reading judges them all.
 
-A *slot* is what literals share that read the same fact at the same assurance. The literals of a slot are judged together
-and the outcome is kept by the fact's reading, so that a decision costs one look-up a slot and a few operations on big
-integers, whatever the number of directives: bit *n* of a mask stands for clause *n*.
+A *slot* is the literals that read one fact at one assurance with one quantifier, at most one of each clause. For each value it
+knows which clauses list it, so that judging costs a few operations on big integers for each value of the reading, whatever the
+number of directives: bit *n* of a mask stands for clause *n*.
 """
 
-import bisect
 import datetime
+import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from frontiergate.domain.catalogue import Catalogue, Model
-from frontiergate.domain.country import UNIVERSE
-from frontiergate.domain.directive import Directive, Rule, Tag, rule
+from frontiergate.domain.directive import Directive, Rule, rule
 from frontiergate.domain.evidence import Assurance, Kind
-from frontiergate.domain.facts import Facts, Reading, weigh
+from frontiergate.domain.facts import Facts
 from frontiergate.domain.literals import NAME_KINDS, Clause, Literal, countries, demanded, truth_bit
 from frontiergate.domain.requirement import Count
 from frontiergate.domain.verdict import Truth
 
-_REMEMBERED = 4096  # readings a slot remembers; beyond, it forgets all and starts again
-_OTHER_NAME = 1  # the bit of every name that no literal of the slot mentions
+Value = str | int  # a name, or the bit of a country or of a truth
 
 
-class Compiled(msgspec.Struct, frozen=True):
-    """One directive, ready to be judged: its clauses with their numbers, and their mask."""
+class Compiled(msgspec.Struct, frozen=True, gc=False):
+    """One directive, ready to be judged: its clauses with their numbers, and when it is in force (POSIX seconds)."""
 
     directive: Directive
     rule: Rule
     clauses: tuple[tuple[int, Clause], ...]
-    mask: int
     start: float
     end: float
 
+    @property
+    def mask(self) -> int:
+        return sum(1 << number for number, _ in self.clauses)
 
-def judge(reading: Reading, level: Assurance, universal: bool, admitted: int, *, presumed: bool) -> Truth:
-    """One literal in Kleene's three values: true only on evidence of `level`, false on any but a presumption (DESIGN 4.2).
+    @property
+    def timed(self) -> bool:
+        """Whether there are instants at which it is not in force."""
+        return not (self.start == -math.inf and self.end == math.inf)
 
-    Universal: every value is admitted; else some value is. Unreadable evidence may hide a further value (decision 0001).
-    """
-    strong, stated = reading.strong[level], reading.stated[level]
-    if presumed:
-        strong |= reading.presumed
-        stated |= reading.presumed
-    if universal:
-        if stated & ~admitted:
-            return Truth.FALSE
-        holds = strong and not strong & ~admitted and not reading.incomplete
-        return Truth.TRUE if holds else Truth.UNKNOWN
-    if strong & admitted:
-        return Truth.TRUE
-    fails = stated and not stated & admitted and not reading.incomplete
-    return Truth.FALSE if fails else Truth.UNKNOWN
+    def in_force(self, at: float) -> bool:
+        return self.start <= at < self.end
+
+
+class Place(NamedTuple):
+    """Which slot a literal is judged in; `layer` tells apart those of one clause that would meet in one slot."""
+
+    kind: Kind
+    counted: Count
+    level: Assurance
+    presumed: bool
+    universal: bool
+    layer: int
 
 
 class Slot:
-    """The literals that read one fact at one assurance."""
+    """The literals of one place. `clauses` have one here; `outside` are those that admit what they do not list."""
 
-    __slots__ = ("_groups", "_literals", "_masks", "_memo", "_names", "count", "kind", "level", "presumed")
+    __slots__ = ("clauses", "listed", "outside", "place")
 
-    def __init__(self, kind: Kind, count: Count, level: Assurance, *, presumed: bool, groups: Mapping[str, frozenset[str]]) -> None:
-        self.kind, self.count, self.level, self.presumed = kind, count, level, presumed
-        self._groups = groups
-        self._names: dict[str, int] = {}
-        self._literals: dict[Literal, int] = {}  # its admitted values; of names, those that are listed
-        self._masks: dict[Literal, int] = {}  # the clauses that it occurs in
-        self._memo: dict[Reading, tuple[int, int]] = {}
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.clauses = self.outside = 0
+        self.listed: dict[Value, int] = {}  # the clauses whose literal lists the value
 
-    def add(self, literal: Literal, clause: int) -> None:
-        """`literal` occurs in clause number `clause`. ValueError where it names no country or group."""
-        if literal not in self._literals:
-            self._literals[literal] = self._listed(literal)
-        self._masks[literal] = self._masks.get(literal, 0) | 1 << clause
+    def copy(self) -> "Slot":
+        made = Slot(self.place)
+        made.clauses, made.outside, made.listed = self.clauses, self.outside, self.listed.copy()
+        return made
 
-    def _listed(self, literal: Literal) -> int:
-        if literal.kind is Kind.US_PERSON:
-            return truth_bit(literal.entries[0])
-        if literal.kind not in NAME_KINDS:
-            return countries(literal.entries, self._groups)
-        listed = 0
-        for name in literal.entries:
-            listed |= self._names.setdefault(name, 2 << len(self._names))
-        return listed
+    def add(self, clause: int, literal: Literal, values: Sequence[Value]) -> None:
+        self.clauses |= clause
+        if literal.outside:
+            self.outside |= clause
+        for value in values:
+            self.listed[value] = self.listed.get(value, 0) | clause
 
-    def truth(self, literal: Literal, facts: Facts) -> Truth:
-        """How one literal of this slot is judged."""
-        return self._judge(literal, self._read(facts))
+    def discard(self, clause: int, values: Sequence[Value]) -> None:
+        self.clauses &= ~clause
+        self.outside &= ~clause
+        for value in values:
+            left = self.listed[value] & ~clause
+            if left:
+                self.listed[value] = left
+            else:
+                del self.listed[value]
 
     def masks(self, facts: Facts) -> tuple[int, int]:
-        """The clauses made true by a literal of this slot, and those that one keeps from being false."""
-        reading = self._read(facts)
-        known = self._memo.get(reading)
-        if known is None:
-            true = possible = 0
-            for literal, occurrences in self._masks.items():
-                truth = self._judge(literal, reading)
-                if truth is not Truth.FALSE:
-                    possible |= occurrences
-                if truth is Truth.TRUE:
-                    true |= occurrences
-            if len(self._memo) >= _REMEMBERED:
-                self._memo.clear()
-            known = self._memo[reading] = (true, possible)
-        return known
+        """The clauses whose literal here is true, and those whose literal is not false (Kleene; decision 0001).
 
-    def _judge(self, literal: Literal, reading: Reading) -> Truth:
-        listed = self._literals[literal]
-        admitted = self._universe() & ~listed if literal.outside else listed
-        return judge(reading, self.level, literal.universal, admitted, presumed=self.presumed)
+        True only on evidence of the level, false on any but a presumption. Universal: every value is admitted; else some value is.
+        Unreadable evidence may hide a further value.
+        """
+        strong, stated, incomplete = self._read(facts)
+        outside, listing = self.outside, self.listed.get
+        if self.place.universal:
+            possible = self.clauses
+            for value in stated:
+                possible &= outside ^ listing(value, 0)
+            if incomplete or not strong:
+                return 0, possible
+            true = possible
+            if strong is not stated:
+                for value in strong:
+                    true &= outside ^ listing(value, 0)
+            return true, possible
+        true = 0
+        for value in strong:
+            true |= outside ^ listing(value, 0)
+        if incomplete or not stated:
+            return true, self.clauses
+        possible = true
+        if strong is not stated:
+            for value in stated:
+                possible |= outside ^ listing(value, 0)
+        return true, possible
 
-    def _universe(self) -> int:
-        return (2 << len(self._names)) - 1 if self.kind in NAME_KINDS else UNIVERSE
-
-    def _read(self, facts: Facts) -> Reading:
-        if self.kind not in NAME_KINDS:
-            return facts.reading(self.kind, self.count)
-        names = facts.names(self.kind)
-        bits = self._names
-        return weigh(((bits.get(name, _OTHER_NAME), worth) for name, worth in names.values), incomplete=names.incomplete)
+    def _read(self, facts: Facts) -> tuple[Sequence[Value], Sequence[Value], bool]:
+        """The values on evidence of the level, those on any evidence but a presumption, and whether there may be others."""
+        kind, counted, level, presumed, _, _ = self.place
+        if kind not in NAME_KINDS:
+            reading = facts.reading(kind, counted)
+            extra = reading.presumed if presumed else 0
+            strong, stated = reading.strong[level] | extra, reading.stated[level] | extra
+            values = _bits(stated)
+            return values if strong == stated else _bits(strong), values, reading.incomplete
+        names = facts.names(kind)
+        lowest = Assurance.PRESUMED if presumed else Assurance.ASSERTED
+        return (
+            [name for name, worth in names.values if worth >= level or (presumed and worth == Assurance.PRESUMED)],
+            [name for name, worth in names.values if worth >= lowest],
+            names.incomplete,
+        )
 
 
 class Program:
-    """All directives of one epoch, whenever they are in force. Raises ValueError where one cannot be compiled (P2)."""
+    """The clauses of all directives of one epoch, whenever they are in force. Changed only by the draft that it was made for."""
 
-    __slots__ = ("_numbers", "_slots", "directives", "instants", "selections")
+    __slots__ = ("_free", "_groups", "_numbers", "_own", "_slots", "_uses")
 
-    def __init__(self, catalogue: Catalogue, directives: Iterable[Directive], groups: Mapping[str, frozenset[str]]) -> None:
-        self._numbers: dict[frozenset[Literal], int] = {}
-        self._slots: dict[tuple[Kind, Count, Assurance, bool], Slot] = {}
-        # In order of id, so that nothing depends on the order given (P3); the same id may stand in file and store.
-        ordered = sorted(directives, key=lambda directive: (directive.id, msgspec.json.encode(directive)))
-        self.directives = tuple(self._compile(directive, groups) for directive in ordered)
-        bounds = {instant for compiled in self.directives for instant in (compiled.start, compiled.end)}
-        self.instants = sorted(bounds - {-math.inf, math.inf})
-        # Selectors repeat over directives: each distinct list is matched once and names the models' directives.
-        by_selectors: dict[tuple[str | Tag, ...], list[Compiled]] = {}
-        for compiled in self.directives:
-            by_selectors.setdefault(compiled.directive.models, []).append(compiled)
-        ids = sorted(catalogue.models)
-        self.selections = tuple((select(catalogue.models, ids, selectors), tuple(found)) for selectors, found in by_selectors.items())
+    def __init__(self, groups: Mapping[str, frozenset[str]]) -> None:
+        self._groups = groups
+        self._numbers: dict[Clause, int] = {}
+        self._uses: list[int] = []  # how many directives have the clause of that number
+        self._free: list[int] = []
+        self._slots: dict[Place, Slot] = {}
+        self._own: set[Place] = set()  # slots that no other program shares
 
-    def _compile(self, directive: Directive, groups: Mapping[str, frozenset[str]]) -> Compiled:
+    def copy(self) -> "Program":
+        """The same, to be changed; slots are shared until they are."""
+        made = Program(self._groups)
+        made._numbers, made._uses, made._free, made._slots = self._numbers.copy(), self._uses.copy(), self._free.copy(), self._slots.copy()
+        return made
+
+    def add(self, directive: Directive) -> Compiled:
+        """Compile one directive. ValueError where that cannot be done; the program is then of no use any more (P2)."""
         try:
             made = rule(directive)
-            numbered = tuple((self._number(clause, groups), clause) for clause in demanded(made.require, directive.allow_presumed))
             start = -math.inf if directive.from_ is None else _posix(directive.from_)
             end = math.inf if directive.until is None else _posix(directive.until)
+            numbered = tuple((self._number(clause), clause) for clause in demanded(made.require, directive.allow_presumed))
         except ValueError as error:
             raise ValueError(f"directive {directive.id!r}: {error}") from error
-        mask = 0
-        for number, _ in numbered:
-            mask |= 1 << number
-        return Compiled(directive, made, numbered, mask, start, end)
+        return Compiled(directive, made, numbered, start, end)
 
-    def _number(self, clause: Clause, groups: Mapping[str, frozenset[str]]) -> int:
-        """Equal clauses of all directives share a number; the empty one is never true."""
-        literals = frozenset(clause)
-        number = self._numbers.get(literals)
-        if number is None:
-            number = self._numbers[literals] = len(self._numbers)
-            for literal in literals:
-                key = (literal.kind, literal.count, literal.level, literal.presumed)
-                slot = self._slots.get(key)
-                if slot is None:
-                    kind, count, level, presumed = key
-                    slot = self._slots[key] = Slot(kind, count, level, presumed=presumed, groups=groups)
-                slot.add(literal, number)
-        return number
+    def discard(self, compiled: Compiled) -> None:
+        """Forget a directive; numbers that nobody uses any more are given again."""
+        for number, clause in compiled.clauses:
+            self._uses[number] -= 1
+            if self._uses[number]:
+                continue
+            self._free.append(number)
+            del self._numbers[_ordered(clause)]
+            for literal, place in _places(clause):
+                slot = self._to_change(place)
+                slot.discard(1 << number, self._values(literal))
+                if not slot.clauses:
+                    del self._slots[place]
 
-    def masks(self, facts: Facts) -> tuple[int, int]:
-        """The clauses that are true of `facts`, and those that are not false."""
+    def judge(self, facts: Facts, within: int) -> "Judgement":
+        """How the clauses `within` are judged of `facts`; of others nothing is said."""
         true = possible = 0
         for slot in self._slots.values():
-            slot_true, slot_possible = slot.masks(facts)
-            true |= slot_true
-            possible |= slot_possible
-        return true, possible
+            if slot.clauses & within:
+                slot_true, slot_possible = slot.masks(facts)
+                true |= slot_true
+                possible |= slot_possible
+        return Judgement(self, facts, true, possible)
 
-    def truth(self, literal: Literal, facts: Facts) -> Truth:
-        """How one literal is judged; for findings only."""
-        return self._slots[literal.kind, literal.count, literal.level, literal.presumed].truth(literal, facts)
+    def truths(self, number: int, clause: Clause, facts: Facts) -> dict[Literal, Truth]:
+        """How each literal of a clause that does not hold is judged; for findings only."""
+        possible = {literal: self._slots[place].masks(facts)[1] for literal, place in _places(clause)}
+        return {literal: Truth.UNKNOWN if mask >> number & 1 else Truth.FALSE for literal, mask in possible.items()}
+
+    def _number(self, clause: Clause) -> int:
+        """Equal clauses of all directives share a number; the empty one is never true."""
+        ordered = _ordered(clause)
+        number = self._numbers.get(ordered)
+        if number is None:
+            valued = [(literal, place, self._values(literal)) for literal, place in _places(clause)]
+            if self._free:
+                number = self._free.pop()
+            else:
+                number = len(self._uses)
+                self._uses.append(0)
+            self._numbers[ordered] = number
+            for literal, place, values in valued:
+                self._to_change(place).add(1 << number, literal, values)
+        self._uses[number] += 1
+        return number
+
+    def _to_change(self, place: Place) -> Slot:
+        slot = self._slots.get(place)
+        if slot is None:
+            slot = self._slots[place] = Slot(place)
+        elif place not in self._own:
+            slot = self._slots[place] = slot.copy()
+        self._own.add(place)
+        return slot
+
+    def _values(self, literal: Literal) -> Sequence[Value]:
+        """What a literal lists. ValueError where it names no country or group."""
+        if literal.kind is Kind.US_PERSON:
+            return (truth_bit(literal.entries[0]),)
+        if literal.kind in NAME_KINDS:
+            return tuple(dict.fromkeys(literal.entries))
+        return _bits(countries(literal.entries, self._groups))
 
 
-def select(models: Mapping[str, Model], ids: Sequence[str], selectors: Iterable[str | Tag]) -> frozenset[str]:
-    """Which of `models` the selectors select; `ids` are theirs, sorted."""
-    selected: set[str] = set()
-    for selector in selectors:
-        if isinstance(selector, Tag):
-            selected.update(model.id for model in models.values() if selector.tag in model.tags)
-        elif "*" not in selector:
-            selected.update({selector} & models.keys())
-        else:
-            prefix = selector.partition("*")[0]
-            for index in range(bisect.bisect_left(ids, prefix), len(ids)):
-                if not ids[index].startswith(prefix):
-                    break
-                if glob_matches(selector, ids[index]):
-                    selected.add(ids[index])
-    return frozenset(selected)
+class Judgement(NamedTuple):
+    """All clauses judged at once, of one caller's facts."""
+
+    program: Program
+    facts: Facts
+    true: int  # clauses that are true
+    possible: int  # clauses that are not false
+
+    def truth(self, compiled: Compiled) -> Truth:
+        """How a violated directive is judged: false where one of its clauses is."""
+        return Truth.UNKNOWN if all(self.possible >> number & 1 for number, _ in compiled.clauses) else Truth.FALSE
+
+    def failed(self, compiled: Compiled) -> list[tuple[Clause, dict[Literal, Truth]]]:
+        """The clauses that do not hold, with each of their literals judged; false ones first, for they decided."""
+        failed = [(number, clause) for number, clause in compiled.clauses if not self.true >> number & 1]
+        failed.sort(key=lambda numbered: self.possible >> numbered[0] & 1)
+        return [(clause, self.program.truths(number, clause, self.facts)) for number, clause in failed]
 
 
-def glob_matches(pattern: str, text: str) -> bool:
-    """Whether `text` is `pattern` with each `*` standing for any run of characters. Linear: no backtracking (BYPASSES 79)."""
-    first, *middle, last = pattern.split("*")
-    if len(text) < len(first) + len(last) or not (text.startswith(first) and text.endswith(last)):
-        return False
-    position, end = len(first), len(text) - len(last)
-    for piece in middle:  # the leftmost fit leaves the most room for the rest
-        found = text.find(piece, position, end)
-        if found < 0:
-            return False
-        position = found + len(piece)
-    return True
+def _ordered(clause: Clause) -> Clause:
+    """The same for clauses of the same literals, whatever their order."""
+    return clause if len(clause) < 2 else tuple(sorted(clause, key=msgspec.structs.astuple))
+
+
+def _places(clause: Clause) -> Iterator[tuple[Literal, Place]]:
+    taken: set[Place] = set()
+    for literal in _ordered(clause):
+        layer = 0
+        while (place := Place(literal.kind, literal.count, literal.level, literal.presumed, literal.universal, layer)) in taken:
+            layer += 1
+        taken.add(place)
+        yield literal, place
+
+
+@functools.lru_cache(maxsize=1024)  # callers, and directives, share a few sets of countries
+def _bits(mask: int) -> tuple[int, ...]:
+    """The bits of `mask`, one by one."""
+    found = []
+    while mask:
+        lowest = mask & -mask
+        mask ^= lowest
+        found.append(lowest)
+    return tuple(found)
 
 
 def _posix(at: datetime.datetime) -> float:

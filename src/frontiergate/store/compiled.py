@@ -13,14 +13,12 @@ def compile_state(
     configured: Iterable[Directive],
     groups: Mapping[str, frozenset[str]],
     state: PolicyState,
-    at: float,
 ) -> Policy:
     """The policy at `state`'s epoch. Raises ValueError where a directive cannot be compiled."""
     return compile_policy(
         catalogue,
         (*configured, *(stored.directive for stored in state.directives)),
-        {pause.model: pause.reason for pause in state.pauses},
+        [pause.model for pause in state.pauses],
         groups,
         state.epoch,
-        at,
     )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from frontiergate.domain.facts import establish
 from frontiergate.domain.policy import compile_policy, decide
-from frontiergate.domain.program import glob_matches
+from frontiergate.domain.scope import glob_matches
 from frontiergate.domain.verdict import Outcome, Truth
 from tests.reference import made, oracle
 
@@ -32,7 +32,7 @@ def summary(violations):
 )
 def test_the_compiled_policy_agrees_with_the_reference_at_every_instant(evidence, models, directives, pauses, grants, made_at, instants):
     """Facts and policy are made once and asked at instants before and after, so that no memory of an answer outlives it."""
-    policy = compile_policy(made.CATALOGUE, directives, pauses, made.GROUPS, 7, made_at)
+    policy = compile_policy(made.CATALOGUE, directives, pauses, made.GROUPS, 7)
     facts = establish(evidence, made_at)
     for at in instants:
         expected = oracle.decide(evidence, models, directives, pauses, made.GROUPS, grants, at)
@@ -53,7 +53,7 @@ def test_the_compiled_policy_agrees_with_the_reference_at_every_instant(evidence
 @moderate
 @given(made.several_evidences, made.several_models, made.several_directives, made.several_grants, made.instants)
 def test_a_verdict_stands_until_its_valid_until(evidence, models, directives, grants, at):
-    policy = compile_policy(made.CATALOGUE, directives, {}, made.GROUPS, 7, at)
+    policy = compile_policy(made.CATALOGUE, directives, {}, made.GROUPS, 7)
     verdict = decide(establish(evidence, at), models, policy, grants, at)
     now = oracle.decide(evidence, models, directives, {}, made.GROUPS, grants, at)
     later = at

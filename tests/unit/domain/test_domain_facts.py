@@ -17,7 +17,7 @@ REFUSED, QUEUED, FORWARDED = Outcome.REFUSE, Outcome.QUEUE, Outcome.FORWARD
 
 def outcome(pieces, **require):
     rule = directive(require=require, otherwise="refuse", unknown={"vet": "caisi"})
-    return decide(establish(pieces, AT), [CYBER], compile_policy(CATALOGUE, [rule], {}, GROUPS, 1, AT), (), AT).outcome
+    return decide(establish(pieces, AT), [CYBER], compile_policy(CATALOGUE, [rule], {}, GROUPS, 1), (), AT).outcome
 
 
 def test_values_are_kept_by_what_they_are_worth():

@@ -18,7 +18,7 @@ US_PERSON = {"us_person": True}
 
 def outcome(pieces, require, **fields):
     rule = directive(require=require, otherwise="refuse", unknown={"vet": "caisi"}, **fields)
-    policy = compile_policy(CATALOGUE, [rule], {}, GROUPS, 1, AT)
+    policy = compile_policy(CATALOGUE, [rule], {}, GROUPS, 1)
     return decide(establish(pieces, AT), [CYBER], policy, (), AT).outcome
 
 

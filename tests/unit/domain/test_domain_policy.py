@@ -1,15 +1,17 @@
 """Decisions: outcomes, grants, pauses, time, and what is remembered (DESIGN 4.2; P2, P3, P7)."""
 
 import math
+import sys
 
 import pytest
 
-from frontiergate.domain import phases, policy, program
+from frontiergate.domain import policy
 from frontiergate.domain.catalogue import Model
 from frontiergate.domain.evidence import Kind
 from frontiergate.domain.facts import establish
 from frontiergate.domain.policy import compile_policy, decide, in_force
 from frontiergate.domain.reason import Reason
+from frontiergate.domain.scope import glob_matches
 from frontiergate.domain.verdict import Outcome, Truth
 from tests.reference.made import CATALOGUE, CYBER, GROUPS, OLD, PLAIN, directive, evidence, grant, instant
 
@@ -19,8 +21,8 @@ VET = {"require": US_PERSON, "otherwise": {"vet": "caisi"}}
 NOBODY = establish([], AT)
 
 
-def compiled(*directives, pauses=(), at=AT):
-    return compile_policy(CATALOGUE, directives, dict.fromkeys(pauses, "load"), GROUPS, 7, at)
+def compiled(*directives, pauses=()):
+    return compile_policy(CATALOGUE, directives, pauses, GROUPS, 7)
 
 
 def judged(require, *pieces, **fields):
@@ -114,15 +116,15 @@ def test_models_are_selected_by_id_glob_and_tag():
         directive("end", ["*old"]),
     ]
     now = compiled(*(r.__class__(id=r.id, order=r.order, models=r.models, withdraw=True) for r in rules))
-    assert [found.id for found in in_force(now, CYBER.id)] == ["inner", "tag"]
-    assert [found.id for found in in_force(now, PLAIN.id)] == ["glob", "inner"]
-    assert [found.id for found in in_force(now, OLD.id)] == ["end", "glob", "id"]
+    assert [found.id for found in in_force(now, CYBER.id, AT)] == ["inner", "tag"]
+    assert [found.id for found in in_force(now, PLAIN.id, AT)] == ["glob", "inner"]
+    assert [found.id for found in in_force(now, OLD.id, AT)] == ["end", "glob", "id"]
 
 
 def test_hostile_globs_cost_nothing_special():
-    assert not program.glob_matches("*a" * 40 + "*b", "a" * 4000)
-    assert not program.glob_matches("ab*ba", "aba")
-    assert program.glob_matches("ab*ba", "abba")
+    assert not glob_matches("*a" * 40 + "*b", "a" * 4000)
+    assert not glob_matches("ab*ba", "aba")
+    assert glob_matches("ab*ba", "abba")
 
 
 def test_an_observed_directive_is_reported_and_does_not_act():
@@ -176,12 +178,15 @@ def test_a_grant_under_an_observed_directive_is_not_what_the_verdict_rests_on():
 def test_directives_start_and_end_at_their_instants():
     rule = directive(withdraw=True, **{"from": instant(200.0).isoformat(), "until": instant(300.0).isoformat()})
     now = compiled(rule)
-    assert (now.valid_from, now.valid_until) == (-math.inf, 200.0)
+    assert decide(NOBODY, [CYBER], now, (), AT).valid_until == 200.0
     assert [decide(NOBODY, [CYBER], now, (), at).outcome for at in (199.9, 200.0, 299.9, 300.0, 100.0)] == [0, 4, 4, 0, 0]
-    assert now.at(250.0).epoch == 7
-    assert now.at(250.0) is now.at(299.0)
-    assert now.at(150.0) is now
-    assert (in_force(now, CYBER.id), in_force(now.at(250.0), CYBER.id)) == ((), (rule,))
+    assert [in_force(now, CYBER.id, at) for at in (150.0, 250.0, 300.0)] == [(), (rule,), ()]
+
+
+def test_an_instant_of_one_model_is_none_of_anothers():
+    now = compiled(directive("d", [CYBER.id], withdraw=True, **{"from": instant(200.0).isoformat()}))
+    assert decide(NOBODY, [PLAIN], now, (), AT).valid_until == math.inf
+    assert decide(NOBODY, [PLAIN, CYBER], now, (), AT).valid_until == 200.0
 
 
 def test_a_directive_that_ends_before_it_starts_is_never_in_force():
@@ -222,8 +227,6 @@ def test_a_list_of_grants_is_read_again_each_time():
 
 def test_what_is_remembered_is_bounded(monkeypatch):
     monkeypatch.setattr(policy, "_REMEMBERED", 1)
-    monkeypatch.setattr(program, "_REMEMBERED", 1)
-    monkeypatch.setattr(phases, "_KEPT", 1)
     edges = [directive(f"d{n}", withdraw=True, **{"from": instant(200.0 + n).isoformat()}) for n in range(2)]
     now = compiled(directive(**VET), *edges)
     facts = [establish([evidence("us_person", value)], AT) for value in ("true", "false")]
@@ -269,9 +272,11 @@ def test_the_same_id_in_file_and_store_is_judged_twice():
 
 def test_an_idle_callers_memory_does_not_hold_an_old_policy():
     facts, now = establish([], AT), compiled(directive(withdraw=True))
+    held = (now, now.plan(CYBER.id, AT))
+    before = [sys.getrefcount(each) for each in held]
     decide(facts, [CYBER], now, (), AT)
-    assert facts.memo_key is now.key
-    assert not isinstance(facts.memo_key, phases.Policy)
+    assert facts.memo
+    assert [sys.getrefcount(each) for each in held] == before
 
 
 def test_every_atom_is_judged_by_its_own_evidence():

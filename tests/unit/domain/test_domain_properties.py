@@ -19,7 +19,7 @@ moderate = settings(max_examples=60, deadline=None, suppress_health_check=[Healt
 
 
 def verdict(pieces, directives, models=(CYBER,), grants=(), at=AT):
-    return decide(establish(pieces, at), models, compile_policy(CATALOGUE, directives, {}, GROUPS, 1, at), grants, at)
+    return decide(establish(pieces, at), models, compile_policy(CATALOGUE, directives, {}, GROUPS, 1), grants, at)
 
 
 def admitted(pieces, directives):
@@ -127,11 +127,10 @@ def test_de_morgan_holds(pieces, parts):
 @moderate
 @given(made.several_directives, st.sampled_from(MODELS), made.instants)
 def test_what_is_in_force_is_what_the_instants_say(directives, model, at):
-    policy = compile_policy(CATALOGUE, directives, {}, GROUPS, 1, AT).at(at)
-    assert policy.valid_from <= at < policy.valid_until
-    ids = [found.id for found in in_force(policy, model.id)]
+    policy = compile_policy(CATALOGUE, directives, {}, GROUPS, 1)
+    ids = [found.id for found in in_force(policy, model.id, at)]
     assert ids == sorted(ids)
-    for found in in_force(policy, model.id):
+    for found in in_force(policy, model.id, at):
         assert isinstance(found, Directive)
         assert found.from_ is None or found.from_.timestamp() <= at
         assert found.until is None or at < found.until.timestamp()
