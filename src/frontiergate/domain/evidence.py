@@ -28,7 +28,7 @@ class Kind(enum.StrEnum):
     COHORT = "cohort"
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Evidence(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One statement. `value` is canonical for its kind when `readable`, else the offending text, shortened.
 
     Values: a country code (`country.canonical`) for nationality, residence, location and organisation_country; `true` or

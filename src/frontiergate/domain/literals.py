@@ -27,7 +27,7 @@ MAX_CLAUSES = 256  # of one directive; what people write has fewer than ten
 LEVELS: dict[Level, Assurance] = {name: Assurance[name.upper()] for name in get_args(Level)}
 
 
-class Literal(msgspec.Struct, frozen=True):
+class Literal(msgspec.Struct, frozen=True, gc=False):
     """One atom or its complement: every value (`universal`) or some value is among `entries`, or `outside` them.
 
     `entries` as written: codes and groups, names, or `true` and `false`. The complement flips both flags.

@@ -13,7 +13,7 @@ Level = Literal["presumed", "asserted", "attested", "verified"]
 Count = Literal["current", "most_recent", "ever"]
 
 
-class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Selection(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """A test of a set of countries: exactly one of the three. Entries are country codes or names of country groups."""
 
     all_in: Annotated[Names | UnsetType, Meta(description="every country is one of these")] = UNSET
@@ -21,7 +21,9 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     none_in: Annotated[Names | UnsetType, Meta(description="no country is one of these")] = UNSET
 
 
-class Requirement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"not_": "not"}, omit_defaults=True):
+class Requirement(
+    msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, rename={"not_": "not"}, omit_defaults=True
+):
     """One node: exactly one operator or atom; `assurance` and `count` modify the atom beside them.
 
     `assurance` is by default `attested`. Location and network are the gate's own observations of the request and are

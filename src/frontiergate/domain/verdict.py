@@ -27,7 +27,7 @@ class Truth(enum.Enum):
     UNKNOWN = "unknown"
 
 
-class Finding(msgspec.Struct, frozen=True):
+class Finding(msgspec.Struct, frozen=True, gc=False):
     """One literal that did not hold: what was demanded, as a plain phrase, how it was judged, and on which evidence."""
 
     demand: str
@@ -36,7 +36,7 @@ class Finding(msgspec.Struct, frozen=True):
     evidence: tuple[Evidence, ...]
 
 
-class Violation(msgspec.Struct, frozen=True):
+class Violation(msgspec.Struct, frozen=True, gc=False):
     """One directive that `model` does not satisfy."""
 
     directive: Directive
@@ -48,7 +48,7 @@ class Violation(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...]
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """What is decided of one request, and until when it stands if no epoch comes first.
 
     `violations` holds every violated directive, most restrictive first, then by id; `observed` those in mode observe, which do

@@ -15,7 +15,7 @@ class GrantState(enum.StrEnum):
     SUPERSEDED = "superseded"
 
 
-class Grant(msgspec.Struct, frozen=True, kw_only=True):
+class Grant(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Principal x models x expiry under a programme. Models are ids fixed at approval, never a glob that grows."""
 
     id: str

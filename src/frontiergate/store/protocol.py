@@ -83,7 +83,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     change: Change
 
 
-class StoredDirective(msgspec.Struct, frozen=True):
+class StoredDirective(msgspec.Struct, frozen=True, gc=False):
     """A runtime directive with the epoch that last changed it (its ETag)."""
 
     directive: Directive
