@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Tests: one process a core, unless told otherwise.
 JOBS ?= $(shell nproc)
+COMPILED_TESTS ?= tests/bypass tests/clients tests/faults tests/promises tests/unit/gate
 
-.PHONY: demo run test check coverage bench bench-peers generate lock clean
+.PHONY: demo run test test-compiled check coverage bench bench-peers generate lock clean
 .DEFAULT_GOAL := test
 
 # A Debian without python3-venv cannot make a virtual environment: root gets the package, anyone else its name.
@@ -39,6 +40,10 @@ check: $(INSTALLED)
 
 test: check
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+# The tests that drive whole gates, against the package as it is shipped: its per-request path compiled. Needs a C compiler.
+test-compiled: $(INSTALLED)
+	PYTHONPATH=$$($(BIN)/python -m bench.compiled) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(COMPILED_TESTS) $(ARGS)
 
 coverage: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report= --ignore=tests/unit/demo $(ARGS)

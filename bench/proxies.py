@@ -18,14 +18,14 @@ import msgspec
 
 from bench.candidates import envoy, gateways, plain
 from bench.candidates.candidate import Candidate
-from bench.candidates.gate import Admitted, gate
+from bench.candidates.gate import INTERPRETED, Admitted, gate
 from bench.figures import Figure, measured
 from bench.machine import median, progress, raise_file_limit
 from bench.running import running, upstream
 from bench.world import World
 from bench.wrk import load, script
 
-OURS = (plain.NGINX, plain.HAPROXY, gate())
+OURS = (plain.NGINX, plain.HAPROXY, gate(), INTERPRETED)
 PEERS = (envoy.ROUTING, envoy.CHECKING, envoy.LOGGING, envoy.EXTERNAL, gateways.PORTKEY, gateways.LITELLM)
 _WARM_UP = 1  # seconds
 _HEAVY_ROUNDS, _HEAVY_WARM_UP, _HEAVY_CONNECTIONS = 2, 6, 8

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.candidates.candidate import GATED, Candidate, Setup
+from bench.compiled import compiled
 from bench.machine import BenchError
 from bench.processes import Command, free_port
 from bench.world import AUDIENCE, ISSUER, MODEL, PRINCIPAL, World
@@ -102,18 +103,22 @@ async def _create(path: Path) -> None:
     await store.close()
 
 
-def _prepare(workers: int) -> Callable[[World, int], Setup]:
+def _prepare(workers: int, interpreted: bool) -> Callable[[World, int], Setup]:
     def prepare(world: World, port: int) -> Setup:
         path, control_port = write(world, port, workers)
-        command = Command((sys.executable, "-m", "frontiergate.cli.main", "serve", "--config", str(path)))
+        environment = {} if interpreted else {"PYTHONPATH": str(compiled())}
+        command = Command((sys.executable, "-m", "frontiergate.cli.main", "serve", "--config", str(path)), environment)
         return Setup((command,), world.bearer(), control_port, (_SERVING, workers))
 
     return prepare
 
 
 def gate(workers: int = 1) -> Candidate:
-    """The gate with so many data workers."""
-    return Candidate("gate", "Frontier Gate, everything on", _prepare(workers), GATED)
+    """The gate as it is shipped, with so many data workers."""
+    return Candidate("gate", "Frontier Gate, everything on", _prepare(workers, interpreted=False), GATED)
+
+
+INTERPRETED = Candidate("gate_interpreted", "… the same, nothing compiled", _prepare(1, interpreted=True), GATED)
 
 
 class Admitted:

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import uvloop
@@ -29,7 +30,8 @@ from frontiergate.config.tls import server_context
 from frontiergate.domain.groups import resolve_groups
 from frontiergate.domain.policy import Policy
 from frontiergate.errors import GateError, StoreUnavailable
-from frontiergate.gate.gatekeeper import Gatekeeper, prepare
+from frontiergate.gate.gatekeeper import Gatekeeper
+from frontiergate.gate.ground import prepare
 from frontiergate.gate.listener import ClientConnection, Connections
 from frontiergate.gate.preamble import Preamble
 from frontiergate.identity.caller import Callers
@@ -177,7 +179,7 @@ class Worker:
         try:
             if self._config.clients.forwarded == "proxy-protocol":
                 return await _bind(loop, lambda: Preamble(self._connections, context), address, None)
-            return await _bind(loop, lambda: ClientConnection(self._connections), address, context)
+            return await _bind(loop, lambda: cast(asyncio.Protocol, ClientConnection(self._connections)), address, context)
         except OSError as error:
             place = address.unix or f"{address.host}:{address.port}"
             raise GateError(f"listen.data: cannot listen on {place}: {error.strerror or error}; free it, or change it") from error

@@ -48,18 +48,21 @@ def in_force(policy: Policy, model_id: str, at: float) -> tuple[Directive, ...]:
     return tuple(sorted(found, key=lambda directive: (directive.id, msgspec.json.encode(directive))))
 
 
-class _Remembered(msgspec.Struct, frozen=True, gc=False):
+class _Remembered:
     """A verdict and what it may be given again for: any grants (None) or these same ones, from an instant on, under a policy.
 
     Under another policy it holds with a new epoch where the model's plan is the same. Keys, not what they are of: facts of an idle
     caller must not keep an old policy alive.
     """
 
-    verdict: Verdict
-    grants: tuple[Grant, ...] | None
-    valid_from: float
-    policy: object
-    plan: object
+    __slots__ = ("grants", "plan", "policy", "valid_from", "verdict")
+
+    def __init__(self, verdict: Verdict, grants: tuple[Grant, ...] | None, valid_from: float, policy: object, plan: object) -> None:
+        self.verdict = verdict
+        self.grants = grants
+        self.valid_from = valid_from
+        self.policy = policy
+        self.plan = plan
 
     def holds(self, grants: Sequence[Grant], at: float) -> bool:
         return (self.grants is None or self.grants is grants) and self.valid_from <= at < self.verdict.valid_until

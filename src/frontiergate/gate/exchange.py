@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from frontiergate.gate.listener import ClientConnection
 
 _log = logging.getLogger(__name__)
+_LENGTH: Final = b"\r\ncontent-length: "
 _LARGE: Final = 1 << 16  # bytes of a body that is not left to count as held until its exchange ends
 
 
@@ -129,10 +130,10 @@ class Exchange:
     def _judge(self, caller: Caller, at: float) -> None:
         """Raises Refused."""
         self.caller = caller
-        route = self.request.head.route
-        assert route is not None
-        if route.operation.answer is AnsweredBy.UPSTREAM:
-            self.models = self._keeper.models(route, self.request.whole_body())
+        head = self.request.head
+        if head.forwards:
+            assert head.route is not None
+            self.models = self._keeper.models(head.route, self.request.whole_body())
             self._decide(caller, at)
         else:
             self._list(caller, at)
@@ -172,14 +173,14 @@ class Exchange:
             self._start(self._record_and_forward())
         else:
             self._recorded = True
-            keeper.audit.write(record.decision(keeper, self, "forward", None))
+            keeper.audit.write(record.admission(keeper, self))
             self._forward()
 
     async def _record_and_forward(self) -> None:
         """Strict durability: the decision is on disk before anything of the request leaves the gate."""
         self._recorded = True
         try:
-            await self._keeper.audit.durable(record.decision(self._keeper, self, "forward", None))
+            await self._keeper.audit.durable(record.admission(self._keeper, self))
         except StoreUnavailable:
             self._refuse(Refused(Reason.GATE_STORE_UNAVAILABLE, "The decision could not be recorded, so the request is not forwarded."))
         else:
@@ -241,7 +242,8 @@ class Exchange:
         request.body = []
         if len(body) > _LARGE:  # a stream may last for hours
             self._client.body_freed(request)
-        head = b"%b%b\r\ncontent-length: %d\r\n\r\n" % (request.head.for_upstream(upstream), self.request_id.encode(), len(body))
+        length = str(len(body))
+        head = b"".join((request.head.for_upstream(upstream), self.request_id.encode(), _LENGTH, length.encode(), b"\r\n\r\n"))
         self._client.set_deadline(self._keeper.first_byte_timeout)
         if self._client.blocked:  # it has not read its last answer yet
             connection.pause()

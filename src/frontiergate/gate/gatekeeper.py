@@ -2,65 +2,29 @@
 
 import itertools
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from time import monotonic, time
 from typing import Final
 
-import msgspec
-
-from frontiergate.config.schema import Config
 from frontiergate.dialects.models import ModelError, read_models
-from frontiergate.dialects.registry import DIALECTS, Route, Routes
-from frontiergate.domain.catalogue import Catalogue, Model
+from frontiergate.dialects.registry import Route
+from frontiergate.domain.catalogue import Model
 from frontiergate.domain.facts import Facts
 from frontiergate.domain.policy import Policy, decide
 from frontiergate.domain.reason import Reason
 from frontiergate.domain.verdict import Outcome
 from frontiergate.domain.vetting import Grant
 from frontiergate.errors import CredentialError
-from frontiergate.gate.fields import RequestFields
-from frontiergate.gate.head import Heads
+from frontiergate.gate.ground import Ground
 from frontiergate.gate.refused import Refused
 from frontiergate.gate.sessions import Sessions
-from frontiergate.gate.upstream import Upstream
-from frontiergate.identity.address import TrustedNetworks
 from frontiergate.identity.caller import Caller, Callers
-from frontiergate.identity.credential import CREDENTIAL_HEADERS
 from frontiergate.identity.geoip import Locator
 from frontiergate.store.lease import Lease
 from frontiergate.telemetry.audit import AuditLog
 from frontiergate.telemetry.metrics import Metrics
 
 UNKNOWN_MODEL: Final = "This gate serves no model of that name here; names are matched exactly. GET /v1/models lists those open to you."
-
-
-class Ground(msgspec.Struct, frozen=True):
-    """Everything that comes from the configuration; replaced whole at a reload, so an exchange never sees two of them."""
-
-    config: Config
-    catalogue: Catalogue
-    routes: Routes
-    fields: RequestFields
-    upstreams: dict[str, Upstream]
-    trusted: TrustedNetworks
-    extra_credential: bytes | None  # the configured identity header, lower case
-    heads: Heads
-
-
-def prepare(config: Config, environ: Mapping[str, str]) -> Ground:
-    """The ground for `config`. Raises ConfigError or ValueError with what is wrong."""
-    extra = config.identity.header.lower().encode() if config.identity.header else None
-    marks = frozenset().union(*(dialect.marks for dialect in DIALECTS.values()))
-    return Ground(
-        config,
-        Catalogue(config.models),
-        Routes(DIALECTS.values()),
-        RequestFields(CREDENTIAL_HEADERS | ({extra} if extra else set()), marks),
-        {name: Upstream(name, upstream, environ) for name, upstream in config.upstreams.items()},
-        TrustedNetworks(config.clients.trusted_proxies),
-        extra,
-        Heads(),
-    )
 
 
 class Gatekeeper:

@@ -30,7 +30,8 @@ from frontiergate.identity.caller import Caller
 from frontiergate.wire import http1
 
 if TYPE_CHECKING:
-    from frontiergate.gate.gatekeeper import Ground
+    from frontiergate.gate.ground import Ground
+    from frontiergate.gate.record import Admission
     from frontiergate.gate.upstream import Upstream
 
 _FIELD_OVERHEAD: Final = 32  # what a field weighs besides its bytes, so that many empty ones are bounded too (RFC 9113 section 6.5.2)
@@ -40,7 +41,7 @@ _LARGEST_REMEMBERED: Final = 4096  # bytes: 8 MiB in all at the most
 
 
 class Head:
-    """One reading. But for `caller` and what is prepared for upstreams, which are caches, it never changes."""
+    """One reading. But for `caller`, `admitted` and what is prepared for upstreams, which are caches, it never changes."""
 
     # Class attributes are the defaults.
     dialect: Dialect = DIALECTS["openai"]
@@ -48,6 +49,7 @@ class Head:
     route: Route | None = None
     credential: bytes = b""
     refused: Refused | None = None
+    forwards: bool = False  # the operation is one that the upstream answers
     chunked: bool = False
     close: bool = False  # the connection closes after the answer
     expects: bool = False
@@ -55,6 +57,7 @@ class Head:
     fields: bytes = b""  # those that pass, as lines, each with its CRLF before it
     forwarding: Sequence[tuple[bytes, bytes]] = ()
     caller: Caller | None = None  # as last established for `credential`
+    admitted: "Admission | None" = None  # the last one; `record` says what for
 
     def __init__(self) -> None:
         self._prepared: dict[Upstream, bytes] = {}
@@ -187,6 +190,7 @@ class _Reading:
             return
         head.route = route
         head.dialect = route.dialect
+        head.forwards = route.operation.takes_body
         try:
             head.credential = credentials.read(self._credentials, ground.extra_credential)
         except CredentialError as error:
@@ -194,7 +198,7 @@ class _Reading:
             return
         if route.query_problem is not None:
             self._refuse(Reason.CALLER_QUERY_UNEXPECTED, f"The request is refused: {route.query_problem}.")
-        elif route.operation.takes_body:
+        elif head.forwards:
             self._check_body_fields()
 
     def _check_framing(self) -> None:

@@ -57,7 +57,7 @@ class Preamble(asyncio.Protocol):
             self._handing_over = asyncio.get_running_loop().create_task(self._begin_tls(connection, self._context, rest))
 
     def _hand_over(self, connection: ClientConnection, transport: asyncio.Transport, rest: bytes) -> None:
-        transport.set_protocol(connection)
+        transport.set_protocol(cast(asyncio.Protocol, connection))
         connection.connection_made(transport)
         if rest:
             connection.data_received(rest)

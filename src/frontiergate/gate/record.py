@@ -4,14 +4,40 @@ from collections.abc import Sequence
 from time import perf_counter, time
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from frontiergate.domain.reason import Reason
-from frontiergate.domain.verdict import Violation
+from frontiergate.domain.verdict import Verdict, Violation
 from frontiergate.telemetry.audit import DecisionRecord, EndRecord, recorded_address, recorded_facts
 from frontiergate.telemetry.records import End
 
 if TYPE_CHECKING:
     from frontiergate.gate.exchange import Exchange
     from frontiergate.gate.gatekeeper import Gatekeeper
+
+
+class Admission:
+    """The record of an admitted request, and what of an exchange it depends on besides its head, which keeps it."""
+
+    __slots__ = ("address", "record", "verdict")
+
+    def __init__(self, verdict: Verdict, address: str, record: DecisionRecord) -> None:
+        self.verdict = verdict
+        self.address = address
+        self.record = record
+
+
+def admission(keeper: "Gatekeeper", exchange: "Exchange") -> DecisionRecord:
+    """The record of a request that is forwarded: the last one's of the same head, but for the instant and the id.
+
+    One and the same verdict is only ever given again for the same facts, of the same caller at the same place, under the same epoch.
+    """
+    head, verdict = exchange.request.head, exchange.verdict
+    assert verdict is not None
+    last = head.admitted
+    if last is None or last.verdict is not verdict or last.address != exchange.address:
+        last = head.admitted = Admission(verdict, exchange.address, decision(keeper, exchange, "forward", None))
+    return replace(last.record, at=time(), id=exchange.request_id)
 
 
 def decision(keeper: "Gatekeeper", exchange: "Exchange", verdict: str, reason: Reason | None) -> DecisionRecord:

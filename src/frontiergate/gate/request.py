@@ -21,7 +21,7 @@ class Request:
         self.body: list[bytes] = []
         self.length: int | None = None if head.chunked else length
         self._limit = limit
-        if length > limit or (length and head.route is not None and not head.route.operation.takes_body):
+        if length > limit or (length and not head.forwards and head.route is not None):
             self._check_length(length)
 
     def _check_length(self, length: int) -> None:

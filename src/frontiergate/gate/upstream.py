@@ -99,7 +99,11 @@ class Upstream:
         try:
             async with asyncio.timeout(deadline):
                 await asyncio.get_running_loop().create_connection(
-                    lambda: connection, self.host, self.port, ssl=self._context, server_hostname=self.host if self.tls else None
+                    lambda: cast(asyncio.Protocol, connection),
+                    self.host,
+                    self.port,
+                    ssl=self._context,
+                    server_hostname=self.host if self.tls else None,
                 )
         except BaseException:
             if connection in self._open:  # cancelled just when it had been made, it would belong to nobody
@@ -181,8 +185,9 @@ class Answer:
         self.fields = [part for pair in pairs if pair[0] not in self.nominated for part in pair]
 
 
-class UpstreamConnection(asyncio.Protocol):
-    """One connection, and in `answer` the answer that is being read from it."""
+class UpstreamConnection:
+    """One connection, and in `answer` the answer that is being read from it. An asyncio.Protocol in all but its base, which has
+    nothing to give and would cost the compiled class its slots."""
 
     __slots__ = ("_dirty", "_known", "_parser", "_paused", "_receiver", "_transport", "_unframed", "_upstream", "answer")
 

@@ -63,8 +63,8 @@ class AuditLog:
             raise GateError(
                 f"the audit log cannot be written in {directory}: {error.strerror}; check the folder, or change audit.path"
             ) from error
-        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
-        self._thread.start()
+        self._writer = threading.Thread(target=self._run, name="audit", daemon=True)
+        self._writer.start()
 
     @property
     def healthy(self) -> bool:
@@ -113,7 +113,7 @@ class AuditLog:
         """Write and sync what is left, and end the thread. Blocks."""
         self._closing = True
         self._wake.set()
-        self._thread.join()
+        self._writer.join()
 
     # -- on the thread
 
