@@ -11,7 +11,7 @@ COPY requirements.lock ./
 RUN /opt/frontiergate/bin/pip install --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
-# With the per-request path compiled (docs/decisions/0010).
+# With the per-request path compiled (docs/decisions/0013).
 RUN HATCH_BUILD_HOOK_ENABLE_MYPYC=true /opt/frontiergate/bin/pip install --no-deps .
 
 FROM python:3.11-slim

@@ -15,7 +15,7 @@ from bench.machine import ROOT, BenchError, progress
 from bench.tools import CACHE
 
 _PARTS = ("src", "pyproject.toml", "README.md", "LICENSE")
-_HOOK = "HATCH_BUILD_HOOK_ENABLE_MYPYC"  # docs/decisions/0010
+_HOOK = "HATCH_BUILD_HOOK_ENABLE_MYPYC"  # docs/decisions/0013
 
 
 def compiled() -> Path:

@@ -57,8 +57,7 @@ class Connections:
 
 
 class ClientConnection:
-    """One client connection. An asyncio.Protocol in all but its base, which has nothing to give and would cost the compiled class
-    its slots."""
+    """One client connection. An asyncio.Protocol in all but its base, which would cost the compiled class its slots."""
 
     __slots__ = (
         "_address",

@@ -186,8 +186,8 @@ class Answer:
 
 
 class UpstreamConnection:
-    """One connection, and in `answer` the answer that is being read from it. An asyncio.Protocol in all but its base, which has
-    nothing to give and would cost the compiled class its slots."""
+    """One connection, and in `answer` the answer that is being read from it. An asyncio.Protocol in all but its base, which
+    would cost the compiled class its slots."""
 
     __slots__ = ("_dirty", "_known", "_parser", "_paused", "_receiver", "_transport", "_unframed", "_upstream", "answer")
 
@@ -274,6 +274,12 @@ class UpstreamConnection:
             self._fail("its answer's head, chunk extensions or trailers are too large")
         elif answer.head_complete:
             self._tell(answer)
+
+    def pause_writing(self) -> None:
+        """The upstream takes its request slowly. What waits is that one request, which `limits.body` bounds."""
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
 
     def eof_received(self) -> None:
         # A body that is delimited by the connection's end (RFC 9112 section 6.3, rule 8) ends here, and only by an orderly FIN.
