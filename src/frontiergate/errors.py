@@ -32,7 +32,11 @@ class StoreError(GateError):
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot be reached or cannot write: nothing was changed."""
+    """The store cannot be reached or cannot write: nothing was changed, but for `OutcomeUnknown`."""
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """A change was sent to the store, and it cannot be told whether it was made, or will last. Never repeated by us."""
 
 
 class Conflict(StoreError):

@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterator, Mapping
 from frontiergate.config.check_identity import check_identity
 from frontiergate.config.check_network import check_file, check_network
 from frontiergate.config.check_policy import check_policy
-from frontiergate.config.problem import Problem, error
+from frontiergate.config.check_store import check_store
+from frontiergate.config.problem import Problem
 from frontiergate.config.schema import Config
 
 __all__ = ["Problem", "check_config"]
@@ -20,7 +21,7 @@ def check_config(config: Config, dialects: Collection[str], at: float, environ: 
         *check_network(config, environ),
         *check_identity(config, environ),
         *_geoip(config),
-        *_store(config.store),
+        *check_store(config, environ),
         *check_policy(config, dialects, at),
     ]
     return sorted(problems, key=lambda problem: problem.level != "error")
@@ -29,9 +30,3 @@ def check_config(config: Config, dialects: Collection[str], at: float, environ: 
 def _geoip(config: Config) -> Iterator[Problem]:
     for name in ("country", "anonymous", "asn"):
         yield from check_file(f"geoip.{name}", getattr(config.geoip, name))
-
-
-def _store(url: str) -> Iterator[Problem]:
-    scheme, _, path = url.partition(":")
-    if scheme != "sqlite" or not path.strip("/"):
-        yield error("store", "is not a store that this version has; write sqlite:///absolute/path.db")

@@ -10,6 +10,7 @@ import msgspec
 
 from frontiergate.config import document, shape
 from frontiergate.config.schema import Address, Config, Issuer, Operator, ServerTls, Upstream
+from frontiergate.config.store_url import resolve_store_url
 from frontiergate.errors import ConfigError
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -107,7 +108,7 @@ def resolve_paths(config: Config, base: Path) -> Config:
         geoip=with_paths(config.geoip, "country", "anonymous", "asn"),
         identity=msgspec.structs.replace(identity, issuers=tuple(map(issuer, identity.issuers))),
         upstreams={name: upstream(part) for name, part in config.upstreams.items()},
-        store=_store(config.store, base),
+        store=resolve_store_url(config.store, base),
         audit=with_paths(config.audit, "path"),
         control=msgspec.structs.replace(control, operators=tuple(map(operator, control.operators))),
     )
@@ -116,15 +117,6 @@ def resolve_paths(config: Config, base: Path) -> Config:
 def is_url(text: str) -> bool:
     """Whether `text` is a URL rather than a file path."""
     return "://" in text
-
-
-def _store(url: str, base: Path) -> str:
-    """`sqlite:///var/lib/state.db` is absolute, as in RFC 8089's file URLs; `sqlite:state.db` is relative."""
-    scheme, _, path = url.partition(":")
-    path = path.removeprefix("//")
-    if scheme != "sqlite" or not path.strip("/"):
-        return url  # check-config says what is wrong with it
-    return "sqlite:///" + os.path.normpath(base / path).lstrip("/")
 
 
 def secret(env: str | None, file: str | None, environ: Mapping[str, str]) -> str:

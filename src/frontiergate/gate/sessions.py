@@ -3,13 +3,20 @@
 What the admitted request was judged on is judged again by the same `decide`: the caller's evidence as it is now, the models that
 it can reach, the policy in force. A session whose caller or model is not there any more ends with the same reason that a new
 request would be given.
+
+Sessions that must get the same verdict are decided together, and all of it is done in slices, so that ten thousand of them do not
+hold up the loop. Each step takes the policy in force at that moment: one that comes while a pass is under way decides all that is
+left of it, and whoever took that policy makes another pass. The most restrictive verdicts are carried out first.
 """
 
+import asyncio
+import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
 import msgspec
 
@@ -17,23 +24,33 @@ from frontiergate.domain.policy import decide
 from frontiergate.domain.reason import Reason
 from frontiergate.domain.verdict import Outcome, Verdict
 from frontiergate.domain.vetting import Grant, GrantState
+from frontiergate.errors import StoreError
 from frontiergate.gate.refused import Refused
+from frontiergate.identity.caller import Caller
+from frontiergate.slices import Slices
 from frontiergate.store.protocol import Entry, GrantChanged, GrantIssued, KeyRevoked
 
 if TYPE_CHECKING:
     from frontiergate.gate.exchange import Exchange
     from frontiergate.gate.gatekeeper import Gatekeeper
 
+_LOOK_UPS: Final = 1.0  # seconds for asking the store about sessions that would be severed for want of an answer; then they are
+_AT_ONCE: Final = 32  # look-ups
+
+Group = list["Exchange"]  # same caller, same place, same models: one verdict for all
+
 
 class Sessions:
     """The live sessions of one worker, and the next instant at which one of them must be decided again."""
 
-    __slots__ = ("_forgettings", "live", "next_instant")
+    __slots__ = ("_forgettings", "_slices", "_unvouched", "live", "next_instant")
 
-    def __init__(self) -> None:
+    def __init__(self, slices: Callable[[], Slices] = Slices) -> None:
         self.live: set[Exchange] = set()
         self.next_instant = math.inf  # POSIX seconds
+        self._slices = slices
         self._forgettings = 0  # of callers, as of the last look
+        self._unvouched: WeakSet[Caller] = WeakSet()  # ended because nobody knows what became of their keys
 
     def __len__(self) -> int:
         return len(self.live)
@@ -52,39 +69,127 @@ class Sessions:
         """How many sessions are live on each model id."""
         return Counter(model.id for session in self.live for model in session.models)
 
-    def enforce(self, keeper: "Gatekeeper", entries: Sequence[Entry] | None) -> int:
-        """Decide every live session again after `entries`, None where they are not known; how many were severed."""
+    def take(self, keeper: "Gatekeeper", entries: Sequence[Entry] | None) -> None:
+        """Make what is cached of grants and keys agree with the policy just taken, to which `entries` led; None: that is not known."""
         if entries is None:
+            callers = {_caller(session) for session in self.live}
+            self._unvouched.update(caller for caller in callers if caller.kind == "key" and not caller.ended)
             keeper.callers.forget_all()
         else:
             _apply(keeper, entries, self.live)
-        return self._redecide(keeper, list(self.live))
 
-    def instant(self, keeper: "Gatekeeper") -> int:
+    def due(self, keeper: "Gatekeeper") -> bool:
+        """Whether an instant has come, or callers may have ended, since `instant` last began."""
+        return time.time() >= self.next_instant or keeper.callers.forgettings != self._forgettings
+
+    async def instant(self, keeper: "Gatekeeper") -> int:
         """Decide again those whose verdict or caller has come to its end; how many were severed."""
-        now, forgettings = time.time(), keeper.callers.forgettings
-        if now < self.next_instant and forgettings == self._forgettings:
-            return 0
-        self._forgettings = forgettings  # an issuer's key may be gone, which is no change of policy
-        severed = self._redecide(keeper, [session for session in self.live if _ended(session) or _valid_until(session) <= now])
-        self.next_instant = min((_valid_until(session) for session in self.live), default=math.inf)
+        now, slices = time.time(), self._slices()
+        self._forgettings = keeper.callers.forgettings  # an issuer's key may be gone, which is no change of policy
+        self.next_instant = math.inf  # whoever is added or decided from here on brings it forward
+        due: list[Exchange] = []
+        for session in list(self.live):
+            until = _valid_until(session)
+            if until <= now or _ended(session):
+                due.append(session)
+            elif until < self.next_instant:
+                self.next_instant = until
+            if slices.over:
+                await slices.rest()
+        return await self._redecide(keeper, due)
+
+    async def redecide(self, keeper: "Gatekeeper") -> int:
+        """Decide every live session by the policy in force or a later one; how many were severed."""
+        return await self._redecide(keeper, list(self.live))
+
+    async def _redecide(self, keeper: "Gatekeeper", sessions: Iterable["Exchange"]) -> int:
+        slices = self._slices()
+        severed = 0
+        refused: dict[Outcome, list[Group]] = {Outcome.REFUSE: [], Outcome.QUEUE: [], Outcome.PAUSED: []}
+        unknown: list[Group] = []
+        for group in await _grouped(sessions, slices):
+            verdict = _judge(keeper, group[0])
+            outcome = _outcome(verdict)
+            if self._may_be_entitled(group[0], verdict):
+                unknown.append(group)
+            elif outcome in refused:
+                refused[outcome].append(group)
+            else:
+                severed += await self._carry_out(keeper, group, slices)
+            if slices.over:
+                await slices.rest()
+        for groups in refused.values():
+            for group in groups:
+                severed += await self._carry_out(keeper, group, slices)
+        deadline = time.monotonic() + _LOOK_UPS
+        for begin in range(0, len(unknown), _AT_ONCE):
+            asked = unknown[begin : begin + _AT_ONCE]
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    await asyncio.gather(*(self._ask(keeper, group) for group in asked))
+            for group in asked:
+                severed += await self._carry_out(keeper, group, slices, asked=True)
         return severed
 
-    def _redecide(self, keeper: "Gatekeeper", sessions: Iterable["Exchange"]) -> int:
+    async def _carry_out(self, keeper: "Gatekeeper", group: Group, slices: Slices, *, asked: bool = False) -> int:
+        """Give each session of the group its verdict by the policy as it is by now, or sever it; how many were severed.
+
+        `asked`: the store was, so whoever has no answer by now is judged without: closed by default (P2).
+        """
         severed = 0
-        for session in sessions:
-            verdict = _judge_again(keeper, session)
-            if isinstance(verdict, Verdict) and verdict.outcome is Outcome.FORWARD:
-                session.verdict = verdict
-                self.next_instant = min(self.next_instant, _valid_until(session))
-            else:
-                session.sever(verdict)
-                severed += 1
+        for session in group:
+            if session in self.live:
+                verdict = _judge(keeper, session)
+                if isinstance(verdict, Verdict) and verdict.outcome is Outcome.FORWARD:
+                    session.verdict = verdict
+                    self.next_instant = min(self.next_instant, _valid_until(session))
+                elif asked or not self._may_be_entitled(session, verdict):  # else its grants were forgotten just now: the next pass asks
+                    session.sever(verdict)
+                    severed += 1
+            if slices.over:
+                await slices.rest()
         return severed
+
+    def _may_be_entitled(self, session: "Exchange", verdict: Verdict | Refused) -> bool:
+        """Whether it is only for want of an answer from the store that the session is not admitted."""
+        caller = _caller(session)
+        return caller in self._unvouched or (_outcome(verdict) is Outcome.QUEUE and caller.grants is None)
+
+    async def _ask(self, keeper: "Gatekeeper", group: Group) -> None:
+        """Ask the store for what was forgotten of the caller: its key, its grants."""
+        first = group[0]
+        caller = _caller(first)
+        with contextlib.suppress(Refused, StoreError):
+            if caller in self._unvouched:
+                caller = await keeper.establish(first.request.head.credential)
+                for session in group:
+                    session.caller = caller
+            if caller.grants is None and _outcome(_judge(keeper, first)) is Outcome.QUEUE:
+                await keeper.load_grants(caller)
+
+
+async def _grouped(sessions: Iterable["Exchange"], slices: Slices) -> list[Group]:
+    groups: dict[tuple[object, ...], Group] = {}
+    for session in sessions:
+        models = session.models
+        key = (session.caller, session.whereabouts, models[0].id if len(models) == 1 else tuple(model.id for model in models))
+        groups.setdefault(key, []).append(session)
+        if slices.over:
+            await slices.rest()
+    return list(groups.values())
+
+
+def _outcome(verdict: Verdict | Refused) -> Outcome:
+    return verdict.outcome if isinstance(verdict, Verdict) else Outcome.REFUSE
+
+
+def _caller(session: "Exchange") -> Caller:
+    assert session.caller is not None, "a session was admitted, so somebody called"
+    return session.caller
 
 
 def _ended(session: "Exchange") -> bool:
-    return session.caller is not None and session.caller.ended
+    return _caller(session).ended
 
 
 def _valid_until(session: "Exchange") -> float:
@@ -94,9 +199,8 @@ def _valid_until(session: "Exchange") -> float:
     return caller.expires_at if caller.expires_at < verdict.valid_until else verdict.valid_until
 
 
-def _judge_again(keeper: "Gatekeeper", session: "Exchange") -> Verdict | Refused:
-    caller, now = session.caller, time.time()
-    assert caller is not None
+def _judge(keeper: "Gatekeeper", session: "Exchange") -> Verdict | Refused:
+    caller, now = _caller(session), time.time()
     if caller.ended:
         return Refused(Reason.CALLER_CREDENTIAL_INVALID, "The credential is not valid any more.")
     if caller.expires_at <= now:
@@ -121,7 +225,7 @@ def _apply(keeper: "Gatekeeper", entries: Sequence[Entry], live: Iterable["Excha
     if not of_grants:
         return
     principals = {_principal(change) for change in of_grants}
-    callers = {session.caller for session in live if session.caller is not None and session.caller.principal in principals}
+    callers = {_caller(session) for session in live if _caller(session).principal in principals}
     held = {caller: caller.grants for caller in callers}
     for principal in principals:
         keeper.callers.forget_grants(principal)

@@ -1,18 +1,20 @@
 """Which store a URL names."""
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from frontiergate.errors import StoreError
+from frontiergate.config.store_url import SqliteUrl, read_store_url
+from frontiergate.errors import ConfigError, StoreError
 from frontiergate.store.protocol import Store
+from frontiergate.store.redis import RedisStore
 from frontiergate.store.sqlite import SqliteStore
 
-_SQLITE = "sqlite://"
 
-
-def open_store(url: str, clock: Callable[[], float] = time.time) -> Store:
-    """The store of `sqlite:///absolute/path.db`; not opened yet. StoreError on any other URL."""
-    path = url.removeprefix(_SQLITE)
-    if path == url or not path.startswith("/") or not path.strip("/") or "\0" in path:
-        raise StoreError(f"store {url!r} is not supported: write sqlite:///absolute/path.db")
-    return SqliteStore(path, clock)
+def open_store(url: str, clock: Callable[[], float] = time.time, environ: Mapping[str, str] = os.environ) -> Store:
+    """The store that `url` names; not opened yet. StoreError where it names none. Redis tells the time itself."""
+    try:
+        read = read_store_url(url)
+    except ConfigError as error:
+        raise StoreError(f"store: {error}") from error
+    return SqliteStore(read.path, clock) if isinstance(read, SqliteUrl) else RedisStore(read, environ)

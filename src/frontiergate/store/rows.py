@@ -8,7 +8,7 @@ from msgspec.json import Decoder
 from frontiergate.domain.directive import Directive
 from frontiergate.domain.vetting import Grant
 from frontiergate.errors import StoreError
-from frontiergate.store.protocol import Change, KeyRecord, Pause, ReplicaReport
+from frontiergate.store.protocol import Change, KeyRecord, Pause, ReplicaReport, StoredDirective
 
 T = TypeVar("T")
 
@@ -18,6 +18,7 @@ GRANT = Decoder(Grant)
 KEY = Decoder(KeyRecord)
 PAUSE = Decoder(Pause)
 REPORT = Decoder(ReplicaReport)
+STORED_DIRECTIVE = Decoder(StoredDirective)
 
 encode = msgspec.json.Encoder().encode
 

@@ -95,8 +95,15 @@ def test_the_configurations_to_deploy_have_no_errors() -> None:
         ("limits: {idle: 0s}", "error limits.idle: is 0, so that no request could pass; raise it"),
         ("enforcement: {lease: 0s}", "error enforcement.lease: is 0, so that every policy would be stale at once; set it"),
         ("docs_url: 'https://d/> evil'", "error docs_url: is not a URL with a host; write it as"),
-        ("store: redis://h", "error store: is not a store that this version has; write sqlite:///absolute/path.db"),
-        ("store: 'sqlite:///'", "error store: is not a store that this version has"),
+        ("store: ftp://h", "error store: is not a store that this version has; write sqlite:///absolute/path.db, redis://host:6379,"),
+        ("store: 'sqlite:///'", "error store: names no file; write sqlite:///absolute/path.db"),
+        ("store: 'redis://gate:s3cret@h'", "error store: holds a password, which would be shown with it; remove it, and name where it is"),
+        ("store: 'redis://localhost?password_env=R'", "warning store: the environment variable R is not set; set it to the secret"),
+        ("store: 'rediss://localhost?ca=/no/ca.pem'", "error store: ca: the file /no/ca.pem is not there or cannot be read; create it"),
+        ("store: 'redis://h?password_env=OP'", "warning store: is reached without TLS: policy and password would cross"),
+        ("store: 'rediss://h'", "warning store: is reached without a password, so that anybody near it can lift directives; add"),
+        ("store: 'redis+sentinel://localhost/gate'", "warning store: waits for no replica, so that a failover can undo"),
+        ("store: 'redis://localhost?timeout=5s'", "warning store: may answer after 5s, when the lease of 5s is over; lower timeout"),
         # identity
         ("identity: {issuers: [{issuer: a|b, jwks: 'https://a/k', audiences: [x]}]}", "error identity.issuers[0].issuer: holds '|', which parts issuer"),
         (

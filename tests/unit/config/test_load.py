@@ -243,9 +243,13 @@ control: {operators: [{name: o, token_file: token}, {name: p, token_env: T}]}
         ("sqlite:a/../state.db", "sqlite:///base/state.db"),
         ("sqlite:///", "sqlite:///"),
         ("redis://host", "redis://host"),
+        ("rediss://host:1/2?ca=ca.pem&wait=1", "rediss://host:1/2?ca=/base/ca.pem&wait=1"),
+        ("redis+sentinel://a,b/gate?password_file=../secret&prefix=x", "redis+sentinel://a,b/gate?password_file=/secret&prefix=x"),
+        ("redis://host?password_file=/run/secret&password_env=", "redis://host?password_file=/run/secret&password_env="),
+        ("ftp://host?ca=ca.pem", "ftp://host?ca=ca.pem"),
     ],
 )
-def test_a_sqlite_url_comes_out_absolute(store: str, resolved: str) -> None:
+def test_the_paths_in_a_stores_url_come_out_absolute(store: str, resolved: str) -> None:
     assert resolve_paths(parse_config(f"store: {store}", "f"), Path("/base")).store == resolved
 
 

@@ -107,7 +107,7 @@ def _severs_without_fsync(gate):
 
     async def end():
         gate._worker._callers.forget_issuer("https://idp.example")
-        gate._worker._keeper.sessions.enforce(gate._worker._keeper, ())
+        await gate._worker._keeper.sessions.redecide(gate._worker._keeper)
 
     gate.within(end())
 

@@ -12,9 +12,8 @@ import pytest
 from store_contract import append, directive, grant
 
 from frontiergate.errors import ConfigError, StoreError, StoreUnavailable
-from frontiergate.store import lastseen
 from frontiergate.store.feed import Feed, Replica
-from frontiergate.store.protocol import DirectiveAdded, DirectiveLifted, Entry, GrantIssued, PolicyState
+from frontiergate.store.protocol import DirectiveAdded, DirectiveLifted, Entry, GrantIssued, PolicyState, ReplicaReport
 from frontiergate.store.sqlite import SqliteStore
 
 Policy = tuple[int, tuple[str, ...]]
@@ -28,7 +27,11 @@ class Bench:
         self.saved = str(folder / "last-seen.json") if saved else None
         self.now = 1000.0
         self.ticks = 50.0
-        self.enforced: list[tuple[Policy, list[int] | None]] = []
+        self.taken: list[tuple[Policy, list[int] | None]] = []
+        self.states: list[PolicyState] = []  # that were to be compiled
+        self.passes = 0
+        self.enforcing = asyncio.Event()  # a pass over the live sessions has begun
+        self.held: asyncio.Event | None = None  # what such a pass waits for
         self.delays: list[float] = []
         self.sessions_hit = 0
         self.told: Callable[[], object] = lambda: None
@@ -40,6 +43,7 @@ class Bench:
         self.feed: Feed[Policy] = Feed(
             self.store,
             self.compile,
+            self.take,
             self.enforce,
             Replica(name="host/1", instance="i1", version="0.1.0", config=lambda: "c0ffee", live_sessions=lambda: 7),
             lease=5.0,
@@ -49,16 +53,27 @@ class Bench:
             on_enforced=self.delays.append,
         )
 
-    def compile(self, state: PolicyState, at: float) -> Policy:
-        assert at == self.now
+    async def compile(self, state: PolicyState) -> Policy:
+        await asyncio.sleep(0)
+        self.states.append(state)
         if self.unreadable is not None:
             raise self.unreadable
         return state.epoch, tuple(stored.directive.id for stored in state.directives)
 
-    def enforce(self, policy: Policy, entries: Sequence[Entry] | None) -> int:
-        self.enforced.append((policy, None if entries is None else [entry.epoch for entry in entries]))
+    def take(self, policy: Policy, entries: Sequence[Entry] | None) -> None:
+        self.taken.append((policy, None if entries is None else [entry.epoch for entry in entries]))
+
+    async def enforce(self) -> int:
+        self.enforcing.set()
+        if self.held is not None:
+            await self.held.wait()
+        self.passes += 1
         self.told()
         return self.sessions_hit
+
+    async def replica(self) -> ReplicaReport:
+        (report,) = await self.store.replicas()
+        return report
 
     def remove(self) -> None:
         for suffix in ("", "-wal", "-shm"):
@@ -99,7 +114,7 @@ def test_a_feed_starts_with_the_stores_policy_and_is_current(bench: Bench) -> No
         await bench.feed.start()
         assert bench.feed.policy == (1, ("a",))
         assert not bench.feed.stale(bench.ticks)
-        assert bench.enforced == []
+        assert bench.taken[1:] == []
 
     played(bench, story)
 
@@ -114,7 +129,7 @@ def test_a_new_epoch_is_enforced_then_acknowledged(bench: Bench) -> None:
         await bench.feed.poll()
         assert bench.feed.policy == (2, ("a",))
         assert bench.feed.epoch == 2
-        assert bench.enforced == [((2, ("a",)), [1, 2])]
+        assert bench.taken[1:] == [((2, ("a",)), [1, 2])]
         assert bench.delays == [pytest.approx(0.030), 0.0]
         (report,) = await bench.store.replicas()
         assert (report.name, report.instance, report.epoch, report.severed) == ("host/1", "i1", 2, 3)
@@ -131,7 +146,7 @@ def test_nothing_is_enforced_where_only_heartbeats_changed_the_store(bench: Benc
             bench.ticks += 1.0
             bench.now += 1.0
             await bench.feed.poll()
-        assert bench.enforced == []
+        assert bench.taken[1:] == []
         assert (await bench.store.replicas())[0].heartbeat == bench.now
 
     played(bench, story)
@@ -164,7 +179,7 @@ def test_following_picks_up_a_change_and_stops_in_good_order(bench: Bench) -> No
             await bench.feed.stop()
             await following
         assert await bench.store.replicas() == ()
-        assert bench.enforced == [((1, ("a",)), [1])]
+        assert bench.taken[1:] == [((1, ("a",)), [1])]
 
     played(bench, story)
 
@@ -191,7 +206,7 @@ def test_the_lease_ends_when_the_store_is_lost_and_the_policy_is_kept(bench: Ben
         await bench.feed.poll()
         assert not bench.feed.stale(bench.ticks)
         assert bench.feed.lease.problem is None
-        assert bench.enforced == []
+        assert bench.taken[1:] == []
 
     caplog.set_level(logging.INFO)
     played(bench, story)
@@ -211,7 +226,7 @@ def test_a_change_seen_while_the_policy_could_not_be_compiled_is_enforced_later(
         bench.unreadable = None
         await bench.feed.poll()
         assert not bench.feed.stale(bench.ticks)
-        assert bench.enforced == [((1, ("a",)), [1])]
+        assert bench.taken[1:] == [((1, ("a",)), [1])]
 
     played(bench, story)
 
@@ -236,7 +251,7 @@ def test_an_older_backup_is_not_enforced_and_stays_refused_until_a_restart(bench
         bench.ticks += 1.0
         await bench.feed.poll()
         assert bench.feed.stale(bench.ticks), "catching up in numbers does not bring back what was lost"
-        assert bench.enforced == []
+        assert bench.taken[1:] == []
         await bench.store.close()
 
         bench.open()
@@ -263,7 +278,7 @@ def test_a_backup_that_was_written_to_before_anyone_looked_is_recognised(bench: 
         await bench.feed.poll()
         assert bench.feed.stale(bench.ticks)
         assert "history was replaced" in (bench.feed.lease.problem or "")
-        assert bench.enforced == []
+        assert bench.taken[1:] == []
 
     played(bench, story)
 
@@ -300,10 +315,10 @@ def test_a_log_trimmed_past_a_sleeping_replica_is_loaded_whole(bench: Bench, kep
         connection.close()
         await bench.feed.poll()
         whole = (6, ("a", "b", "c", "d", "e", "f"))
-        assert bench.enforced == [(whole, [3, 4, 5, 6] if kept_from == 3 else None)]
+        assert bench.taken[1:] == [(whole, [3, 4, 5, 6] if kept_from == 3 else None)]
         await append(bench.store, DirectiveLifted("a"))
         await bench.feed.poll()
-        assert bench.enforced[1] == ((7, ("b", "c", "d", "e", "f")), [7])
+        assert bench.taken[2] == ((7, ("b", "c", "d", "e", "f")), [7])
 
     played(bench, story)
 
@@ -316,7 +331,7 @@ def test_a_replica_far_behind_loads_whole(bench: Bench, monkeypatch: pytest.Monk
         for name in ("a", "b", "c"):
             await append(bench.store, DirectiveAdded(directive(name)))
         await bench.feed.poll()
-        assert bench.enforced == [((3, ("a", "b", "c")), None)]
+        assert bench.taken[1:] == [((3, ("a", "b", "c")), None)]
 
     played(bench, story)
 
@@ -330,7 +345,7 @@ def test_many_entries_are_read_in_pages(bench: Bench, monkeypatch: pytest.Monkey
         for name in ("b", "c", "d", "e"):
             await append(bench.store, DirectiveAdded(directive(name)))
         await bench.feed.poll()
-        assert bench.enforced == [((5, ("a", "b", "c", "d", "e")), [2, 3, 4, 5])]
+        assert bench.taken[1:] == [((5, ("a", "b", "c", "d", "e")), [2, 3, 4, 5])]
 
     played(bench, story)
 
@@ -342,8 +357,8 @@ def test_a_new_configuration_is_compiled_with_the_same_state(bench: Bench) -> No
         await bench.feed.poll()
         bench.sessions_hit = 2
         bench.now += 9.0
-        assert bench.feed.recompile() == 2
-        assert bench.enforced == [((1, ("a",)), [])]
+        await bench.feed.recompile()
+        assert bench.taken[1:] == [((1, ("a",)), [])]
         await bench.feed.poll()
         (report,) = await bench.store.replicas()
         assert (report.enforced_at, report.severed) == (bench.now, 2)
@@ -380,7 +395,7 @@ def test_a_policy_seen_before_is_enforced_after_a_restart_without_the_store(keep
         await bench.feed.poll()
         assert bench.feed.policy == (2, ("a", "b"))
         assert not bench.feed.stale(bench.ticks)
-        assert bench.enforced[-1] == ((2, ("a", "b")), [2])
+        assert bench.taken[-1] == ((2, ("a", "b")), [2])
 
     played(keeping, story)
 
@@ -431,14 +446,124 @@ def test_signing_off_from_a_lost_store_is_not_an_error(bench: Bench, caplog: pyt
     played(bench, story)
 
 
-def test_the_last_policy_seen_is_private_and_comes_back_as_it_was(tmp_path: pathlib.Path) -> None:
-    path = tmp_path / "last-seen.json"
-    assert lastseen.load(str(path)) is None
-    state = PolicyState(4, (), (), "l1")
-    lastseen.save(str(path), PolicyState(3, (), (), "l1"))
-    lastseen.save(str(path), state)
-    assert lastseen.load(str(path)) == state
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert [entry.name for entry in tmp_path.iterdir()] == ["last-seen.json"]
-    with pytest.raises(StoreError, match="cannot be read"):
-        lastseen.load(str(tmp_path))
+def test_the_next_policy_is_taken_while_sessions_are_still_decided_by_the_last_one(bench: Bench) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.feed.start()
+        first, second = asyncio.Event(), asyncio.Event()
+        bench.held, bench.told = first, lambda: setattr(bench, "held", second)
+        await append(bench.store, DirectiveAdded(directive("a")))
+        await bench.feed.poll()
+        await append(bench.store, DirectiveAdded(directive("b")))
+        bench.ticks += 1.0
+        await bench.feed.poll()
+        assert [policy for policy, _ in bench.taken] == [(0, ()), (1, ("a",)), (2, ("a", "b"))]
+        assert not bench.feed.stale(bench.ticks)
+        assert (await bench.replica()).epoch == 0, "some session may still be under the first policy"
+        assert bench.delays == []
+
+        first.set()
+        bench.ticks += 1.0
+        await bench.feed.poll()
+        assert (await bench.replica()).epoch == 1, "some session may have been decided before the second was taken"
+        assert len(bench.delays) == 1
+
+        second.set()
+        await bench.feed.poll()
+        assert (await bench.replica()).epoch == 2
+        assert (bench.passes, len(bench.delays)) == (3, 2)
+
+    played(bench, story)
+
+
+def test_a_new_configuration_is_enforced_though_its_epoch_is_acknowledged(bench: Bench) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.feed.start()
+        bench.held = asyncio.Event()
+        await append(bench.store, DirectiveAdded(directive("a")))
+        await bench.feed.poll()
+        await bench.feed.recompile()
+        bench.held.set()
+        await bench.feed.poll()
+        assert bench.taken[1:] == [((1, ("a",)), [1]), ((1, ("a",)), [])]
+        assert bench.passes == 3
+
+    played(bench, story)
+
+
+def test_a_configuration_that_cannot_be_compiled_is_not_taken(bench: Bench) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.feed.start()
+        bench.unreadable = ValueError("no such country group")
+        with pytest.raises(ValueError, match="country group"):
+            await bench.feed.recompile()
+        assert bench.taken[1:] == []
+
+    played(bench, story)
+
+
+def test_a_session_that_cannot_be_decided_again_is_a_defect_and_not_a_store_that_is_away(bench: Bench) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.feed.start()
+
+        def fail() -> None:
+            raise ValueError("the policy knows no model")
+
+        bench.told = fail
+        await append(bench.store, DirectiveAdded(directive("a")))
+        with pytest.raises(ValueError, match="knows no model"):
+            await bench.feed.poll()
+
+    played(bench, story)
+
+
+def test_stopping_does_not_wait_for_sessions(bench: Bench) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.feed.start()
+        bench.held = asyncio.Event()
+        await append(bench.store, DirectiveAdded(directive("a")))
+        await bench.feed.poll()
+        await bench.feed.stop()
+        assert await bench.store.replicas() == ()
+        assert bench.passes == 1
+
+    played(bench, story)
+
+
+def test_an_epoch_costs_what_it_changes(bench: Bench) -> None:
+    """The state is read whole at the start only, and what an entry leaves alone is handed on as the same objects."""
+
+    async def story(bench: Bench) -> None:
+        await append(bench.store, DirectiveAdded(directive("a")))
+        await bench.feed.start()
+
+        async def never() -> PolicyState:
+            raise AssertionError("the state is read whole")
+
+        bench.store.state = never  # type: ignore[method-assign]
+        for change in (GrantIssued(grant("g")), DirectiveAdded(directive("b"))):
+            await append(bench.store, change)
+            await bench.feed.poll()
+        started, granted, added = bench.states
+        assert granted.epoch == 2
+        assert granted.directives is started.directives
+        assert added.directives[0] is started.directives[0]
+        assert bench.taken[-1] == ((3, ("a", "b")), [3])
+
+    played(bench, story)
+
+
+def test_a_store_that_was_edited_by_hand_is_read_whole(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    async def story(bench: Bench) -> None:
+        await append(bench.store, DirectiveAdded(directive("a")))
+        await bench.feed.start()
+        connection = sqlite3.connect(bench.path)
+        connection.execute("DELETE FROM directives")
+        connection.commit()
+        connection.close()
+        for name in ("b", "a"):
+            await append(bench.store, DirectiveAdded(directive(name)))
+        await bench.feed.poll()
+        assert bench.taken[1:] == [((3, ("a", "b")), [2, 3])]
+        assert "does not fit" in caplog.text
+
+    played(bench, story)

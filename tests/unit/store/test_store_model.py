@@ -3,6 +3,7 @@
 import asyncio
 import pathlib
 import tempfile
+from collections.abc import Iterator
 
 import hypothesis.strategies as st
 import pytest
@@ -23,8 +24,11 @@ from frontiergate.store.protocol import (
     KeyRevoked,
     ModelPaused,
     ModelResumed,
+    Store,
 )
+from frontiergate.store.registry import open_store
 from frontiergate.store.sqlite import SqliteStore
+from tests.fixtures.redis import RedisServer
 
 _IDS = st.sampled_from(["a", "b", "c"])
 _PRINCIPALS = st.sampled_from(["p", "q"])
@@ -43,9 +47,12 @@ class StoreModel(RuleBasedStateMachine):
         self.grants: dict[str, tuple[str, GrantState]] = {}
         self.keys: dict[str, bool] = {}
 
+    def new_store(self) -> Store:
+        return SqliteStore(str(pathlib.Path(self.folder.name) / "state.db"))
+
     @initialize()
     def connect(self) -> None:
-        self.store = SqliteStore(str(pathlib.Path(self.folder.name) / "state.db"))
+        self.store = self.new_store()
         self.runner.run(self.store.open())
 
     def attempt(self, change: Change, expected: type[StoreError] | None, expect: int | None = None) -> bool:
@@ -141,5 +148,26 @@ class StoreModel(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
+class RedisModel(StoreModel):
+    """The same on Redis; each history under a prefix of its own."""
+
+    url = ""  # of the server, once it runs
+
+    def new_store(self) -> Store:
+        return open_store(f"{self.url}?prefix={pathlib.Path(self.folder.name).name}")
+
+
 TestStoreModel = StoreModel.TestCase
 TestStoreModel.settings = settings(max_examples=25, stateful_step_count=25, deadline=None, database=None)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        RedisModel.url = server.url
+        yield
+
+
+@pytest.mark.usefixtures("server")
+class TestRedisModel(RedisModel.TestCase):
+    settings = TestStoreModel.settings

@@ -235,6 +235,21 @@ def test_a_value_that_cannot_be_stored_is_refused(path: str) -> None:
     with_store(lambda: SqliteStore(path), story)
 
 
+def test_a_change_is_noticed_at_the_next_question(path: str) -> None:
+    async def story(store: Store) -> None:
+        other = SqliteStore(path)
+        await other.open()
+        assert await store.changed()
+        for writer, name in ((other, "a"), (store, "b")):
+            assert not await store.changed()
+            await append(writer, DirectiveAdded(directive(name)))
+            assert await store.changed()
+        assert not await store.changed()
+        await other.close()
+
+    with_store(lambda: SqliteStore(path), story)
+
+
 def test_a_file_that_another_holds_exclusively_may_have_changed(path: str) -> None:
     opened(path)
     watch = Watch(path)
@@ -265,7 +280,7 @@ def test_a_url_names_a_file(tmp_path: pathlib.Path) -> None:
     assert (tmp_path / "absolute.db").exists()
 
 
-@pytest.mark.parametrize("url", ["redis://localhost", "sqlite://", "sqlite:///", "state.db", "", "sqlite://relative.db", "sqlite:///a\0b"])
+@pytest.mark.parametrize("url", ["ftp://localhost", "sqlite://", "sqlite:///", "state.db", "", "sqlite://relative.db", "sqlite:///a\0b"])
 def test_another_url_is_refused_with_what_is_supported(url: str) -> None:
     with pytest.raises(StoreError, match=r"sqlite:///absolute/path\.db"):
         open_store(url)

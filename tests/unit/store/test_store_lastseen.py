@@ -1,0 +1,113 @@
+"""The last policy seen: private, replaced whole, moved on by lines; read back as it was, or not at all."""
+
+import pathlib
+
+import pytest
+from store_contract import directive, grant, pause
+
+from frontiergate.errors import StoreError, StoreUnavailable
+from frontiergate.store import lastseen
+from frontiergate.store.lastseen import LastSeen
+from frontiergate.store.protocol import (
+    Change,
+    DirectiveAdded,
+    DirectiveLifted,
+    Entry,
+    GrantIssued,
+    ModelPaused,
+    PolicyState,
+    StoredDirective,
+)
+from frontiergate.store.replay import replayed
+
+
+def entry(epoch: int, change: Change) -> Entry:
+    return Entry(epoch=epoch, at=float(epoch), actor="olga", reason="because", change=change)
+
+
+@pytest.fixture
+def path(tmp_path: pathlib.Path) -> pathlib.Path:
+    return tmp_path / "last-seen.json"
+
+
+STATE = PolicyState(3, (StoredDirective(directive("b"), 3, "olga", 1.0),), (pause("m/one"),), "l1")
+ENTRIES = [entry(4, DirectiveAdded(directive("a"))), entry(5, ModelPaused(pause("m/two"))), entry(6, DirectiveLifted("b"))]
+
+
+def test_it_is_private_and_comes_back_as_it_was(path: pathlib.Path) -> None:
+    seen = LastSeen(str(path))
+    assert seen.load() is None
+    for state in (PolicyState(2, (), (), "l1"), STATE):
+        seen.keep(state, None)
+        assert LastSeen(str(path)).load() == state
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [found.name for found in path.parent.iterdir()] == ["last-seen.json"]
+    with pytest.raises(StoreError, match="cannot be read"):
+        LastSeen(str(path.parent)).load()
+
+
+def test_entries_cost_a_line_each_and_those_of_grants_none(path: pathlib.Path) -> None:
+    seen, state = LastSeen(str(path)), STATE
+    seen.keep(state, None)
+    for number, change in enumerate(ENTRIES, start=1):
+        state = replayed(state, [change])
+        seen.keep(state, [change])
+        assert LastSeen(str(path)).load() == state
+        assert len(path.read_bytes().splitlines()) == 2 + number
+    seen.keep(replayed(state, [entry(7, GrantIssued(grant("g")))]), [entry(7, GrantIssued(grant("g")))])
+    assert LastSeen(str(path)).load() == state
+
+
+def test_a_line_that_was_being_written_counts_for_nothing(path: pathlib.Path) -> None:
+    seen = LastSeen(str(path))
+    seen.keep(STATE, None)
+    seen.keep(replayed(STATE, ENTRIES[:2]), ENTRIES[:2])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-10])
+    assert LastSeen(str(path)).load() == replayed(STATE, ENTRIES[:1])
+
+
+def test_after_a_restart_the_file_is_written_anew(path: pathlib.Path) -> None:
+    seen = LastSeen(str(path))
+    seen.keep(STATE, None)
+    with path.open("ab") as file:
+        file.write(b'{"torn')
+    state = replayed(STATE, ENTRIES[:1])
+    LastSeen(str(path)).keep(state, ENTRIES[:1])
+    assert LastSeen(str(path)).load() == state
+
+
+def test_many_entries_are_folded_into_the_state(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lastseen, "_LONGEST", 2)
+    seen, state = LastSeen(str(path)), STATE
+    seen.keep(state, None)
+    for change in ENTRIES:
+        state = replayed(state, [change])
+        seen.keep(state, [change])
+    assert len(path.read_bytes().splitlines()) == 1 + len(state.directives)
+    assert LastSeen(str(path)).load() == state
+
+
+def test_what_could_not_be_written_is_written_whole_the_next_time(path: pathlib.Path) -> None:
+    seen = LastSeen(str(path))
+    seen.keep(STATE, None)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StoreUnavailable, match="check the folder"):
+        seen.keep(replayed(STATE, ENTRIES[:1]), ENTRIES[:1])
+    path.rmdir()
+    state = replayed(STATE, ENTRIES[:2])
+    seen.keep(state, ENTRIES[1:2])
+    assert LastSeen(str(path)).load() == state
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda lines: lines[:1], lambda lines: [b"{}", *lines[1:]], lambda lines: [*lines[:2], lines[3], lines[2], b""]]
+)
+def test_half_a_policy_is_none(path: pathlib.Path, damage: object) -> None:
+    seen = LastSeen(str(path))
+    seen.keep(STATE, None)
+    seen.keep(replayed(STATE, ENTRIES), ENTRIES)
+    path.write_bytes(b"\n".join(damage(path.read_bytes().split(b"\n"))))  # type: ignore[operator]
+    with pytest.raises(StoreError, match="remove the file"):
+        LastSeen(str(path)).load()
