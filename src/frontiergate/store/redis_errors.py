@@ -33,6 +33,10 @@ class AnswerLost(StoreUnavailable):
     """Commands were sent, and no whole answer came: whether they had an effect cannot be told."""
 
 
+class Crowded(StoreUnavailable):
+    """More was asked at once than is answered in time; nothing was sent, and the server may be well."""
+
+
 def unavailable(name: str, error: Exception) -> StoreUnavailable:
     """Why no answer came from the store called `name`."""
     return StoreUnavailable(f"store {name}: {_why(error)}")
@@ -81,7 +85,7 @@ def _why(error: Exception) -> str:
         case TimeoutError() | RedisTimeoutError():
             return "it does not answer in time; look at the server, the network and whether it has TLS, or raise ?timeout="
         case RedisConnectionError() if "closed" in text or "reset" in text:
-            return f"it ends the connection; check rediss:// for TLS, and certificate where it wants one ({error})"
+            return f"it ended the connection; look at its log, and whether it wants TLS or a certificate ({error})"
         case RedisError() | OSError():
             return f"it cannot be reached; check that it runs, the host and the port ({error})"
         case _:

@@ -11,7 +11,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from frontiergate.config.store_url import RedisUrl
 from frontiergate.errors import StoreError, StoreUnavailable
 from frontiergate.store.redis_dialer import Dialer
-from frontiergate.store.redis_errors import refused, unavailable
+from frontiergate.store.redis_errors import Crowded, refused, unavailable
 from frontiergate.store.redis_layout import Script
 from frontiergate.store.redis_master import find_master
 from frontiergate.store.redis_server import REPLICATION, check_master, look_over
@@ -99,7 +99,7 @@ class Link:
         try:
             return await once(deadline)
         except StoreUnavailable:
-            if known is None:
+            if known is None or asyncio.get_running_loop().time() >= deadline:
                 raise
         return await once(deadline)
 
@@ -107,6 +107,8 @@ class Link:
         wire = await self._found(deadline)
         try:
             replies = await wire.exchange(deadline, *commands)
+        except Crowded:
+            raise
         except StoreUnavailable:
             if wire is self._wire:
                 await self.leave()

@@ -14,7 +14,7 @@ from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 from frontiergate.config.store_url import Host
 from frontiergate.errors import ConfigError, StoreError
 from frontiergate.store.redis_dialer import Dialer
-from frontiergate.store.redis_errors import lost, unavailable
+from frontiergate.store.redis_errors import Crowded, lost, unavailable
 
 Word = str | bytes | int
 Command = Iterable[Word]
@@ -40,12 +40,15 @@ class Wire:
         Raises StoreUnavailable where nothing was sent, and AnswerLost where something was.
         """
         packed = [[_bytes(word) for word in command] for command in commands]
+        crowded = Crowded(f"store {self.name}: more is asked of it at once than it answers in time; it is asked again")
         try:
             async with asyncio.timeout_at(deadline):
                 await self._turns.acquire()
         except TimeoutError as error:
-            raise unavailable(self.name, error) from error
+            raise crowded from error
         try:
+            if asyncio.get_running_loop().time() >= deadline:  # the turn came with the end of those before
+                raise crowded
             connection = await self.connect(deadline)
             try:
                 replies = await self._answered(connection, packed, deadline)

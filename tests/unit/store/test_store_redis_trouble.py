@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,13 +21,24 @@ from tests.fixtures.redis import RedisServer, eventually, in_step
 from tests.unit.gate.gate_certificates import Authority
 
 SECRET = "open-sesame-0123456789"
-NEEDED = "+@read +@write +@scripting +@transaction +@connection +@pubsub +info +time"
+NEEDED = "+@read +@write +@scripting +@transaction +@connection +@pubsub +info +time +select"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        server.call("ACL", "SETUSER", "gate", "on", f">{SECRET}", "~{frontiergate}:*", "&{frontiergate}:*", *NEEDED.split(), "+config|get")
+        server.call(
+            "ACL",
+            "SETUSER",
+            "gate",
+            "on",
+            f">{SECRET}",
+            "~{frontiergate}:*",
+            "resetchannels",
+            "&{frontiergate}:*",
+            *NEEDED.split(),
+            "+config|get",
+        )
         server.call("ACL", "SETUSER", "default", "resetpass", ">for-the-tests")
         call = server.call
         server.call = lambda *command: call(*command, password="for-the-tests")  # type: ignore[method-assign]
@@ -170,13 +182,13 @@ def test_without_the_channel_changes_are_looked_for_more_often(server: RedisServ
 
 def test_a_server_that_does_not_tell_its_settings_is_said_to_be_so(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        with user(server, "-config|get"):
+        with user(server, "-config"):
             with_store(lambda: open_store(at(server), environ={"P": SECRET}), nothing)
         assert [re.sub("^.*: it", "it", message) for message in caplog.messages] == [
             "it does not tell appendfsync: see that they are yes, always and noeviction, or permit +config|get and +info"
         ]
         caplog.clear()
-        with user(server, "-config|get", "-info"):
+        with user(server, "-config", "-info"):
             with_store(lambda: open_store(at(server), environ={"P": SECRET}), nothing)
         assert "it does not tell appendonly, appendfsync, maxmemory-policy: see that" in caplog.text
 
@@ -200,8 +212,14 @@ class TestTls:
         certificate, key = authority.issues("127.0.0.1")
         server = RedisServer(tmp_path / "tls", tls_cert_file=certificate, tls_key_file=key, tls_ca_cert_file=authority.path)
         server._settings |= {"tls-port": str(server.port), "port": "0"}
-        with server:
-            yield server
+        try:
+            server.start()
+        except AssertionError:
+            if "REDIS_SERVER" in os.environ:
+                pytest.skip("this server is built without TLS")
+            raise
+        yield server
+        server.kill()
 
     def test_a_server_with_a_certificate_of_the_named_authority_is_trusted(self, tls_server: RedisServer, authority: Authority) -> None:
         certificate, key = authority.issues("gate")
@@ -222,7 +240,7 @@ class TestTls:
             (f"rediss://127.0.0.1:{port}?ca={other}", "its certificate is not to be trusted"),
             (f"rediss://localhost:{port}?ca={authority.path}", "its certificate is not to be trusted"),
             (f"rediss://127.0.0.1:{port}?ca={tmp_path}/no.pem", "No such file"),
-            (f"redis://127.0.0.1:{port}", "rediss:// for TLS"),
+            (f"redis://127.0.0.1:{port}", "whether it wants TLS"),
         ):
             assert said in failure(url)
 
@@ -263,7 +281,7 @@ def test_a_server_that_hangs_up_is_told() -> None:
     async def main() -> None:
         async with answering(None) as url:
             store = open_store(url)
-            with pytest.raises(StoreUnavailable, match="ends the connection"):
+            with pytest.raises(StoreUnavailable, match="ended the connection"):
                 await store.open()
             await store.close()
 
