@@ -62,6 +62,10 @@ def test_a_policy_made_by_steps_is_the_policy_made_at_once(directives, steps, pi
     for epoch, (numbers, pauses) in enumerate(steps, start=7):
         wanted = {number for number in numbers if number < len(directives)}
         old, before = policy, answers(policy, pieces, grants, at)
+        dropped = Draft.after(policy)  # as where something in it cannot be compiled
+        for number in now:
+            dropped.remove(directives[number])
+        dropped.add(directive("dropped", withdraw=True))
         policy = following(
             policy,
             add=[directives[number] for number in wanted - now],
