@@ -11,7 +11,7 @@ from frontiergate.domain.reason import Reason
 from frontiergate.errors import GateError
 from frontiergate.wire import jsonbody
 
-_MOST_PARTS = 2000  # objects and elements looked into for one request, 3 µs each; a conversation has so many only where it names models
+_MOST_PARTS = 1500  # objects and elements looked into for one request, 3 µs each; a conversation has so many only where it names models
 _MOST_NAMED = 16 << 10  # characters in all the names of one request, where it can name several
 
 
