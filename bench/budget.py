@@ -71,11 +71,12 @@ def ablations(driven: Inside) -> dict[str, Callable[[], ExitStack]]:
 
         return call
 
-    with patch.object(exchange, "decide", keeping("decide", decide)), patch.object(record, "decision", keeping("record", record.decision)):
+    with (
+        patch.object(exchange, "decide", keeping("decide", decide)),
+        patch.object(record, "decision", keeping("record", record.decision)),
+        patch.object(keeper, "models", keeping("models", keeper.models)),
+    ):
         driven.exchange()
-    route = keeper.ground.routes.match(b"POST", b"/v1/chat/completions", [])
-    assert route is not None
-    body = driven.request.partition(b"\r\n\r\n")[2]
     caller = next(iter(keeper.callers._known.values()))
 
     def without(target: object, name: str, stub: object) -> Callable[[], ExitStack]:
@@ -87,7 +88,7 @@ def ablations(driven: Inside) -> dict[str, Callable[[], ExitStack]]:
         return enter
 
     return {
-        "models: read the body, resolve names": without(keeper, "models", _constant(keeper.models(route, body))),
+        "models: read the body, resolve names": without(keeper, "models", _constant(seen["models"])),
         "address to whereabouts": without(keeper.locator, "locate", _constant(keeper.locator.locate("127.0.0.1"))),
         "facts of the caller": without(type(caller), "facts", _constant(caller.facts(keeper.locator.locate("127.0.0.1"), time.time()))),
         "decision": without(exchange, "decide", _constant(seen["decide"])),

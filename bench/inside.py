@@ -14,8 +14,9 @@ from bench.candidates.gate import write
 from bench.machine import BenchError
 from bench.world import World
 from frontiergate.config.load import read_snapshot
+from frontiergate.gate.connections import Connections
 from frontiergate.gate.gatekeeper import Gatekeeper
-from frontiergate.gate.listener import ClientConnection, Connections
+from frontiergate.gate.listener import ClientConnection
 from frontiergate.gate.upstream import UpstreamConnection
 from frontiergate.worker import Worker
 

@@ -31,9 +31,10 @@ from frontiergate.config.tls import server_context
 from frontiergate.domain.groups import resolve_groups
 from frontiergate.domain.policy import Policy
 from frontiergate.errors import GateError, StoreUnavailable
+from frontiergate.gate.connections import Connections
 from frontiergate.gate.gatekeeper import Gatekeeper
 from frontiergate.gate.ground import Ground, prepare
-from frontiergate.gate.listener import ClientConnection, Connections
+from frontiergate.gate.listener import ClientConnection
 from frontiergate.gate.preamble import Preamble
 from frontiergate.identity.caller import Callers
 from frontiergate.identity.geoip import Locator

@@ -84,7 +84,7 @@ class Plane:
         if compiled is None or compiled[0] is not setup or compiled[1] != position:
             state = await self.store.state()
             try:
-                policy = compile_state(setup.catalogue, setup.directives.values(), setup.groups, state)
+                policy = compile_state(setup.catalogue, tuple(setup.directives.values()), setup.groups, state)
             except ValueError as error:  # a country group or programme that it names is gone from the config file
                 raise Problem("conflict", f"a directive in force cannot be compiled, so workers refuse: {error}") from error
             compiled = self._compiled = (setup, Position(state.lineage, state.epoch), policy)

@@ -1,8 +1,8 @@
 """Which models a request's body names: all that it can reach, or a refusal (P1; BYPASSES 1 to 9, 16)."""
 
 from collections.abc import Collection, Container, Iterable, Mapping
+from typing import NamedTuple
 
-import msgspec
 from msgspec import Raw
 
 from frontiergate.dialects.operation import REROUTING, Operation
@@ -11,7 +11,7 @@ from frontiergate.domain.reason import Reason
 from frontiergate.errors import GateError
 from frontiergate.wire import jsonbody
 
-_MOST_PARTS = 2000  # objects and elements looked into for one request, 3 µs each; a conversation has so many only where it names models
+_MOST_PARTS = 1500  # objects and elements looked into for one request, 3 µs each; a conversation has so many only where it names models
 _MOST_NAMED = 16 << 10  # characters in all the names of one request, where it can name several
 
 
@@ -35,7 +35,7 @@ def read_models(operation: Operation, body: bytes | bytearray) -> list[str]:
     return names_of(operation, found)
 
 
-class Looked(msgspec.Struct, frozen=True):
+class Looked(NamedTuple):
     """What a look at one value came to, for a value that was never there as a whole (`incremental`)."""
 
     names: Collection[str] = ()

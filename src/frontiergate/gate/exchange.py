@@ -1,14 +1,6 @@
 """What happens to a request? One exchange, from the received request to its one outcome (DESIGN 5).
 
-    JUDGING ──→ DIALLING ──→ WAITING ──→ ANSWERING ──→ ENDED
-       │            │            │             │         ↑
-       └────────────┴────────────┴─────────────┴─────────┘
-
-JUDGING    establish the caller, resolve the models, decide; nothing has been sent to anybody
-DIALLING   the verdict is forward; it is being made durable, or a connection to the upstream is being opened
-WAITING    the request is with the upstream; nothing of the answer has been sent to the caller
-ANSWERING  the head of the answer is on its way to the caller
-ENDED      told to audit and metrics, exactly once
+Its phases are in `phase`.
 
 Until ANSWERING an exchange can end in a refusal, whatever the cause: policy, a deadline, the upstream. From ANSWERING on it ends
 with the upstream's own end, with the dialect's error event on a stream that stands at an event boundary, or in a cut connection;
@@ -17,7 +9,6 @@ the policy changes. The ordinary request passes from JUDGING to WAITING in one c
 """
 
 import asyncio
-import enum
 import logging
 from collections.abc import Callable, Coroutine
 from time import perf_counter, time
@@ -33,6 +24,7 @@ from frontiergate.domain.verdict import Outcome, Verdict
 from frontiergate.errors import StoreUnavailable
 from frontiergate.gate import answer, record
 from frontiergate.gate.gatekeeper import UNKNOWN_MODEL, Gatekeeper
+from frontiergate.gate.phase import Phase
 from frontiergate.gate.refused import Refused
 from frontiergate.gate.relay import Relay, unacceptable
 from frontiergate.gate.request import Request
@@ -47,17 +39,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _LENGTH: Final = b"\r\ncontent-length: "
-_LARGE: Final = 1 << 16  # bytes of a body that is not left to count as held until its exchange ends
-
-
-class Phase(enum.IntEnum):
-    """Where an exchange stands; see the module's table."""
-
-    JUDGING = 0
-    DIALLING = 1
-    WAITING = 2
-    ANSWERING = 3
-    ENDED = 4
 
 
 class Exchange:
@@ -72,6 +53,7 @@ class Exchange:
     models: tuple[Model, ...] = ()
     verdict: Verdict | None = None
     status: int = 0
+    waits: bool = False  # for the request's body to be read; then `begin` is called again
     label: str = "refuse"  # the verdict in the metrics
     _relay: Relay | None = None
     _upstream: UpstreamConnection | None = None
@@ -100,6 +82,9 @@ class Exchange:
             self._locate()
             if request.refused is not None:
                 raise request.refused
+            if request.unread:
+                self.waits = True
+                return
             if keeper.stale():
                 raise Refused(Reason.GATE_POLICY_STALE, "This gate cannot confirm that its policy is current, so it admits nobody for now.")
             at = time()
@@ -132,8 +117,7 @@ class Exchange:
         self.caller = caller
         head = self.request.head
         if head.forwards:
-            assert head.route is not None
-            self.models = self._keeper.models(head.route, self.request.whole_body())
+            self.models = self._keeper.models(self.request)
             self._decide(caller, at)
         else:
             self._list(caller, at)
@@ -197,7 +181,7 @@ class Exchange:
             return
         if route.operation.answer is AnsweredBy.MODEL:
             # One answer for "does not exist" and "not for you": a list that hides a model is not undone by asking for it.
-            wanted = self._keeper.models(route, b"")[0]
+            wanted = self._keeper.models(self.request)[0]
             if wanted not in offered:
                 raise Refused(Reason.CALLER_MODEL_UNKNOWN, UNKNOWN_MODEL)
             body = route.dialect.show_model(wanted)
@@ -238,18 +222,23 @@ class Exchange:
         request = self.request
         self.phase = Phase.WAITING
         self._upstream = connection
-        body = request.whole_body()
-        request.body = []
-        if len(body) > _LARGE:  # a stream may last for hours
-            self._client.body_freed(request)
-        length = str(len(body))
-        head = b"".join((request.head.for_upstream(upstream), self.request_id.encode(), _LENGTH, length.encode(), b"\r\n\r\n"))
+        whole, body = request.whole, request.body
+        request.drop_body()
+        length = str(request.body_size).encode()
+        head = b"".join((request.head.for_upstream(upstream), self.request_id.encode(), _LENGTH, length, b"\r\n\r\n"))
         self._client.set_deadline(self._keeper.first_byte_timeout)
         if self._client.blocked:  # it has not read its last answer yet
             connection.pause()
-        connection.send(self, head, body)
+        if body is None:
+            connection.send(self, head, whole)
+        else:
+            connection.send_pieces(self, head, body.pieces)
         self._sent = now = perf_counter()
         self._keeper.metrics.overhead_seconds(now - self.started)
+
+    def request_sent(self) -> None:
+        """Nothing of a large body is held any more; the answer may last for hours."""
+        self._client.body_freed(self.request)
 
     # -- ANSWERING
 

@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable
 from time import monotonic, time
 from typing import Final
 
-from frontiergate.dialects.models import ModelError, read_models
-from frontiergate.dialects.registry import Route
+from frontiergate.dialects.models import ModelError
 from frontiergate.domain.catalogue import Model
 from frontiergate.domain.facts import Facts
 from frontiergate.domain.policy import Policy, decide
@@ -16,7 +15,8 @@ from frontiergate.domain.verdict import Outcome
 from frontiergate.domain.vetting import Grant
 from frontiergate.errors import CredentialError
 from frontiergate.gate.ground import Ground
-from frontiergate.gate.refused import Refused
+from frontiergate.gate.refused import Refused, untold
+from frontiergate.gate.request import Request
 from frontiergate.gate.sessions import Sessions
 from frontiergate.identity.caller import Caller, Callers
 from frontiergate.identity.geoip import Locator
@@ -71,15 +71,17 @@ class Gatekeeper:
         """A new id, unique over workers and restarts. It names a request; it opens nothing."""
         return f"{self._request_prefix}{next(self._request_count):06x}"
 
-    def models(self, route: Route, body: bytes) -> tuple[Model, ...]:
+    def models(self, request: Request) -> tuple[Model, ...]:
         """Every model that the request can reach. Raises Refused."""
+        route = request.head.route
+        assert route is not None
         if route.model_segment is not None:
             names = [route.model_segment.decode("utf-8", "replace")]  # matched exactly, so what is not UTF-8 matches nothing
         else:
             try:
-                names = read_models(route.operation, body)
+                names = request.names()
             except ModelError as error:
-                raise Refused(error.reason, f"The model cannot be told: {error}.") from None
+                raise Refused(error.reason, untold(error)) from None
         resolve = self.ground.catalogue.resolve
         dialect = route.dialect.name
         if len(names) == 1:

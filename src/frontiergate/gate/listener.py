@@ -13,8 +13,8 @@ from typing import Final, cast
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from frontiergate.domain.reason import Reason
+from frontiergate.gate.connections import Connections, peer_of
 from frontiergate.gate.exchange import Exchange
-from frontiergate.gate.gatekeeper import Gatekeeper
 from frontiergate.gate.head import unreadable
 from frontiergate.gate.refused import Refused
 from frontiergate.gate.request import Request
@@ -31,29 +31,6 @@ _SMALL_BODY: Final = 1 << 16  # a refused request's body up to this size is read
 
 class _NoMore(Exception):
     """Stops the parser: what follows on this connection is not read."""
-
-
-class Connections:
-    """All client connections of one worker, with a coarse clock; deadlines are looked after once a sweep, not by a timer each."""
-
-    SWEEP: Final = 0.25  # seconds; the grain of every deadline
-
-    def __init__(self, keeper: Gatekeeper) -> None:
-        self.keeper = keeper
-        self.open: set[ClientConnection] = set()
-        self.now = asyncio.get_running_loop().time()
-        self.buffered = 0  # bytes of bodies that are held, of whoever sent them: nobody has been asked for a credential yet
-
-    def sweep(self) -> None:
-        """Move the clock on and tell the connections whose deadline has passed. Called every SWEEP seconds."""
-        self.now = now = asyncio.get_running_loop().time()
-        for connection in [connection for connection in self.open if connection.deadline < now]:
-            connection.deadline_passed()
-
-    def drain(self) -> None:
-        """Close what is idle now, and each other connection after its exchange."""
-        for connection in list(self.open):
-            connection.drain()
 
 
 class ClientConnection:
@@ -144,7 +121,7 @@ class ClientConnection:
         else:
             if self._receiving:
                 self._await_rest()
-        if self._pending and sum(request.body_size for request in self._pending) > _WAITING:
+        if self._pending and self._too_much_waits():
             self._transport.pause_reading()
 
     def eof_received(self) -> None:
@@ -174,6 +151,8 @@ class ClientConnection:
     def _await_rest(self) -> None:
         """A request has come in part."""
         request = self._request
+        if request is not None and request.body is not None:
+            self._read_body(request)
         if self._received > self._limits.head:
             # After the head too: endless trailers and chunk extensions are no part of a body, so its limit does not stop them.
             part = "chunk extensions or trailers are" if request is not None else "head is"
@@ -246,7 +225,28 @@ class ClientConnection:
         self._receiving = False
         self._received = 0
         request.complete = True
+        if request.body is not None:
+            request.end_body()
+            self._read_body(request)
         self._next(request)
+
+    def _read_body(self, request: Request) -> None:
+        """No more is taken of a large body until what has come of it is read, and only so much in one turn of the loop."""
+        if self._connections.turns.read(request, self._body_read):
+            self._transport.pause_reading()
+
+    def _body_read(self, request: Request) -> None:
+        if self._transport.is_closing():
+            return
+        if request.refused is not None:
+            self.body_freed(request)
+        if self._exchange is not None and self._exchange.request is request and self._exchange.waits:
+            self._exchange.waits = False
+            self._begin(self._exchange)
+        elif request.refused is not None and request is self._request:
+            self._answer_early(request)
+        if not self._too_much_waits():
+            self._transport.resume_reading()
 
     # -- exchanges, in order
 
@@ -261,6 +261,9 @@ class ClientConnection:
 
     def _run(self, request: Request) -> None:
         self._exchange = exchange = Exchange(self, self._keeper, request)
+        self._begin(exchange)
+
+    def _begin(self, exchange: Exchange) -> None:
         try:
             exchange.begin()
         except Exception as error:  # noqa: BLE001 - the last line of defence: a defect refuses, it never forwards or hangs
@@ -323,6 +326,9 @@ class ClientConnection:
         for request in self._pending:
             self.body_freed(request)
         self._pending.clear()
+
+    def _too_much_waits(self) -> bool:
+        return sum(request.body_size for request in self._pending) > _WAITING
 
     # -- what exchanges use
 
@@ -387,12 +393,6 @@ class ClientConnection:
         if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
-
-
-def peer_of(transport: asyncio.BaseTransport) -> str:
-    """The peer's address. Who connects through a Unix socket is on this host, so counts as 127.0.0.1."""
-    peername = transport.get_extra_info("peername")
-    return peername[0] if isinstance(peername, tuple) else "127.0.0.1"
 
 
 def _plain(error: Exception) -> str:

@@ -9,7 +9,8 @@ import logging
 import ssl
 from typing import Final, cast
 
-from frontiergate.gate.listener import ClientConnection, Connections, peer_of
+from frontiergate.gate.connections import Connections, peer_of
+from frontiergate.gate.listener import ClientConnection
 from frontiergate.wire.proxyprotocol import ProxyProtocolError, parse
 
 _log = logging.getLogger(__name__)

@@ -1,5 +1,6 @@
 """Why the gate says no where it is not policy that does."""
 
+from frontiergate.dialects.models import ModelError
 from frontiergate.domain.reason import Reason
 
 
@@ -10,3 +11,8 @@ class Refused(Exception):
         super().__init__(message)
         self.reason = reason
         self.message = message
+
+
+def untold(error: ModelError) -> str:
+    """What a caller is told whose body does not say which model it asks for."""
+    return f"The model cannot be told: {error}."

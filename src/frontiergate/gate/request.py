@@ -1,6 +1,8 @@
 """A request as it was received: its head, read, and its body as it comes."""
 
+from frontiergate.dialects.models import read_models
 from frontiergate.domain.reason import Reason
+from frontiergate.gate.body import SMALL, Body
 from frontiergate.gate.head import Head
 from frontiergate.gate.refused import Refused
 
@@ -12,13 +14,14 @@ class Request:
     complete: bool = False
     body_size: int = 0
     held: int = 0  # of it, what is counted as in memory
+    whole: bytes = b""  # the body, if it is small and complete; any other:
+    body: Body | None = None
 
     def __init__(self, head: Head, length: int, limit: int) -> None:
         """`length`: of the body, as Content-Length says, 0 where there is none. `limit`: the largest that is taken."""
         self.head = head
         self.close = head.close
         self.refused = head.refused
-        self.body: list[bytes] = []
         self.length: int | None = None if head.chunked else length
         self._limit = limit
         if length > limit or (length and not head.forwards and head.route is not None):
@@ -35,20 +38,44 @@ class Request:
         """Note what is wrong; the first thing that was found stands."""
         if self.refused is None:
             self.refused = Refused(reason, message)
+        self.drop_body()
 
     def take_body(self, data: bytes) -> None:
         """Take a piece of the body."""
         self.body_size += len(data)
         if self.refused is None:
-            if self.length is None:
-                self._check_length(self.body_size)
-            self.body.append(data)
-        if self.refused is not None:
-            self.body.clear()
+            if self.length == len(data) <= SMALL:
+                self.whole = data
+            else:
+                self._gather(data)
 
-    def whole_body(self) -> bytes:
-        """The body as received, without its framing."""
-        body = self.body
-        if len(body) != 1:
-            body[:] = (b"".join(body),)
-        return body[0]
+    def _gather(self, data: bytes) -> None:
+        if self.body is None:
+            assert self.head.route is not None
+            self.body = Body(self.head.route.operation)
+        self.body.add(data)
+        if self.length is None:
+            self._check_length(self.body_size)
+
+    def end_body(self) -> None:
+        """No more of the body comes, which did not come in one small piece."""
+        if self.body is not None:
+            self.body.end()
+            if self.body_size <= SMALL:
+                self.whole, self.body = b"".join(self.body.pieces), None
+
+    @property
+    def unread(self) -> bool:
+        """Whether a part of the body has to be read before it is known which models it names."""
+        return self.body is not None and self.body.unread
+
+    def names(self) -> list[str]:
+        """The models that the body names. Raises ModelError."""
+        if self.body is not None:
+            return self.body.names()
+        assert self.head.route is not None
+        return read_models(self.head.route.operation, self.whole)
+
+    def drop_body(self) -> None:
+        """Keep nothing of the body: it is sent or refused."""
+        self.whole, self.body = b"", None

@@ -214,7 +214,7 @@ def _judge(keeper: "Gatekeeper", session: "Exchange") -> Verdict | Refused:
 def _apply(keeper: "Gatekeeper", entries: Sequence[Entry], live: Iterable["Exchange"]) -> None:
     """Make what is cached of grants and keys agree with `entries`, exactly (DESIGN 6).
 
-    A cached caller's grants are forgotten and read again at need. A live session cannot wait for that: its caller's grants are
+    A cached caller's grants are forgotten and read again at need. A live session need not wait for that: its caller's grants are
     moved on by the entries themselves, which say all there is to say.
     """
     changes = [entry.change for entry in entries]

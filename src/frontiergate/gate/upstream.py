@@ -18,7 +18,6 @@ from frontiergate.gate.fields import CONNECTION, CONTENT_ENCODING, CONTENT_LENGT
 
 _MAX_INTERIM: Final = 8  # 1xx responses accepted before the final one
 _MAX_FIELDS: Final = 512  # names and values of relayed fields
-_JOINED: Final = 1 << 16  # bytes of a body up to which copying it behind its head is cheaper than a second write
 _MAX_HEAD: Final = 256 << 10  # bytes of a head, or between two pieces of a body: chunk extensions and trailers
 _STATUSES: Final = range(100, 600)  # RFC 9110 section 15
 
@@ -28,6 +27,9 @@ class Receiver(Protocol):
 
     def upstream_progress(self, connection: "UpstreamConnection", answer: "Answer") -> None:
         """More of the answer has come; its head is complete."""
+
+    def request_sent(self) -> None:
+        """All pieces of a large body have been sent."""
 
     def upstream_lost(self, why: str) -> None:
         """The answer will not be completed."""
@@ -189,7 +191,19 @@ class UpstreamConnection:
     """One connection, and in `answer` the answer that is being read from it. An asyncio.Protocol in all but its base, which
     would cost the compiled class its slots."""
 
-    __slots__ = ("_dirty", "_known", "_parser", "_paused", "_receiver", "_transport", "_unframed", "_upstream", "answer")
+    __slots__ = (
+        "_dirty",
+        "_known",
+        "_parser",
+        "_paused",
+        "_receiver",
+        "_stuck",
+        "_transport",
+        "_unframed",
+        "_unsent",
+        "_upstream",
+        "answer",
+    )
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
@@ -197,20 +211,32 @@ class UpstreamConnection:
         self._receiver: Receiver | None = None
         self._transport: asyncio.Transport
         self._parser = HttpResponseParser(self)
-        self._dirty = self._paused = False
+        self._dirty = self._paused = self._stuck = False
+        self._unsent: list[bytes] = []  # what is still to be sent of a large body, last piece first
         self._unframed = 0  # bytes since the answer began, or since its body last grew
         self.answer = Answer()
 
     # -- what an exchange does with it
 
     def send(self, receiver: Receiver, head: bytes, body: bytes) -> None:
-        """Send one request and tell `receiver` of the answer."""
+        """Send one request, whose body is small, and tell `receiver` of the answer."""
         self._receiver = receiver
-        if len(body) <= _JOINED:
-            self._transport.write(head + body)  # one write, one segment where it fits
-        else:
-            self._transport.write(head)
-            self._transport.write(body)
+        self._transport.write(head + body)  # one write, one segment where it fits
+
+    def send_pieces(self, receiver: Receiver, head: bytes, pieces: list[bytes]) -> None:
+        """Send a request whose body is in pieces: one in a turn of the loop, as the upstream takes them; each is let go then."""
+        self._receiver = receiver
+        self._unsent = pieces[::-1]
+        self._transport.write(head)
+        self._send_on()
+
+    def _send_on(self) -> None:
+        if self._unsent and not self._stuck:
+            self._transport.write(self._unsent.pop())
+            if self._unsent:
+                asyncio.get_running_loop().call_soon(self._send_on)
+            elif self._receiver is not None:
+                self._receiver.request_sent()
 
     def release(self) -> None:
         """The exchange has ended well: keep the connection if HTTP allows it and nothing is left over."""
@@ -220,6 +246,7 @@ class UpstreamConnection:
             answer.keep_alive
             and not answer.until_close
             and not self._dirty
+            and not self._unsent
             and not transport.is_closing()
             and transport.get_write_buffer_size() == 0  # else the request was not wholly taken: an early answer
         ):
@@ -234,6 +261,7 @@ class UpstreamConnection:
     def abort(self) -> None:
         """Close at once; the receiver is not told."""
         self._receiver = None
+        self._unsent.clear()
         self._transport.abort()
 
     @property
@@ -275,12 +303,6 @@ class UpstreamConnection:
         elif answer.head_complete:
             self._tell(answer)
 
-    def pause_writing(self) -> None:
-        """The upstream takes its request slowly. What waits is that one request, which `limits.body` bounds."""
-
-    def resume_writing(self) -> None:
-        """It has caught up."""
-
     def eof_received(self) -> None:
         # A body that is delimited by the connection's end (RFC 9112 section 6.3, rule 8) ends here, and only by an orderly FIN.
         answer = self.answer
@@ -288,7 +310,15 @@ class UpstreamConnection:
             answer.complete = True
             self._tell(answer)
 
+    def pause_writing(self) -> None:
+        self._stuck = True
+
+    def resume_writing(self) -> None:
+        self._stuck = False
+        self._send_on()
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self._unsent.clear()
         self._upstream.gone(self)
         if self._receiver is not None and not self.answer.complete:
             self._fail("it closed the connection before its answer had ended")

@@ -62,6 +62,10 @@ def test_a_policy_made_by_steps_is_the_policy_made_at_once(directives, steps, pi
     for epoch, (numbers, pauses) in enumerate(steps, start=7):
         wanted = {number for number in numbers if number < len(directives)}
         old, before = policy, answers(policy, pieces, grants, at)
+        dropped = Draft.after(policy)  # as where something in it cannot be compiled
+        for number in now:
+            dropped.remove(directives[number])
+        dropped.add(directive("dropped", withdraw=True))
         policy = following(
             policy,
             add=[directives[number] for number in wanted - now],
@@ -75,6 +79,8 @@ def test_a_policy_made_by_steps_is_the_policy_made_at_once(directives, steps, pi
         for model in MODELS:
             assert decide(facts, [model], policy, grants, at) == decide(establish(pieces, at), [model], whole, grants, at)
         assert answers(old, pieces, grants, at) == before, "what comes after a policy does not change it"
+    empty = following(policy, remove=[directives[number] for number in now])
+    assert (empty.directives, empty.program._numbers, empty.program._slots) == ({}, {}, {}), "nothing is left behind"
 
 
 def test_a_verdict_is_given_again_under_an_epoch_that_leaves_its_model_alone(monkeypatch):
