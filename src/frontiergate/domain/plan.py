@@ -84,9 +84,9 @@ class Policy:
         return plan
 
     @property
-    def directives(self) -> Mapping[int, Compiled]:
-        """All of them, whenever they are in force, by the identity of each directive."""
-        return self._body.compiled
+    def compiled(self) -> Collection[Compiled]:
+        """All directives, whenever they are in force."""
+        return self._body.compiled.values()
 
 
 class Draft:
@@ -118,6 +118,7 @@ class Draft:
     def add(self, directive: Directive) -> None:
         """Raises ValueError where it cannot be compiled; the draft is then of no use, as no order is ever left out (P2)."""
         body = self._to_change()
+        assert id(directive) not in body.compiled
         body.compiled[id(directive)] = compiled = body.program.add(directive)
         self._scope_to_change(body, directive.models).add(compiled)
 

@@ -60,13 +60,15 @@ def _script(text: str) -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
+HEAD = ("layout", "lineage", "epoch", "mark")
+
 # KEYS of_policy; ARGV layout, lineage. Begins a log where there is none. A log that lost its head is not begun anew.
 BEGIN = _script("""
 if redis.call('EXISTS', KEYS[1]) == 0 then
     if redis.call('EXISTS', KEYS[2], KEYS[3], KEYS[4]) > 0 then return {} end
-    redis.call('HSET', KEYS[1], 'layout', ARGV[1], 'lineage', ARGV[2], 'epoch', 0, 'directives', 0, 'pauses', 0)
+    redis.call('HSET', KEYS[1], 'layout', ARGV[1], 'lineage', ARGV[2], 'epoch', 0, 'mark', '', 'directives', 0, 'pauses', 0)
 end
-return redis.call('HMGET', KEYS[1], 'layout', 'lineage', 'epoch')
+return redis.call('HMGET', KEYS[1], 'layout', 'lineage', 'epoch', 'mark')
 """)
 
 # KEYS trial; ARGV commands. Does what appends and reports do, to a key that nobody reads: a permission that is missing must not
@@ -80,18 +82,19 @@ if KEYS[3] and not thing then
     local name = redis.call('HGET', KEYS[3], ARGV[2])
     thing = name and redis.call('HGET', KEYS[2], name)
 end
-return {redis.call('HMGET', KEYS[1], 'layout', 'lineage', 'epoch'), redis.call('TIME'), thing}
+return {redis.call('HMGET', KEYS[1], 'layout', 'lineage', 'epoch', 'mark'), redis.call('TIME'), thing}
 """)
 
-# KEYS of_policy, then those that `commands` change; ARGV layout, lineage, epoch, next epoch, channel, commands, then the entry's
-# fields. Appends if the log still stands where the effect was computed from; returns 1, or where it stands.
+# KEYS of_policy, then those that `commands` change; ARGV layout, lineage, epoch, next epoch, mark, channel, commands, then the
+# entry's fields. Appends if the log still stands where the effect was computed from; returns 1, or where it stands.
 APPEND = _script("""
-local now = redis.call('HMGET', KEYS[1], 'layout', 'lineage', 'epoch')
+local now = redis.call('HMGET', KEYS[1], 'layout', 'lineage', 'epoch', 'mark')
 if now[1] ~= ARGV[1] or now[2] ~= ARGV[2] or now[3] ~= ARGV[3] then return now end
-redis.call('XADD', KEYS[2], ARGV[4] .. '-0', unpack(ARGV, 7))
-for _, command in ipairs(cjson.decode(ARGV[6])) do redis.call(unpack(command)) end
-redis.call('HSET', KEYS[1], 'epoch', ARGV[4], 'directives', redis.call('HLEN', KEYS[3]), 'pauses', redis.call('HLEN', KEYS[4]))
-redis.pcall('PUBLISH', ARGV[5], ARGV[4])
+redis.call('XADD', KEYS[2], ARGV[4] .. '-0', 'mark', ARGV[5], unpack(ARGV, 8))
+for _, command in ipairs(cjson.decode(ARGV[7])) do redis.call(unpack(command)) end
+local directives, pauses = redis.call('HLEN', KEYS[3]), redis.call('HLEN', KEYS[4])
+redis.call('HSET', KEYS[1], 'epoch', ARGV[4], 'mark', ARGV[5], 'directives', directives, 'pauses', pauses)
+redis.pcall('PUBLISH', ARGV[6], ARGV[4])
 return 1
 """)
 

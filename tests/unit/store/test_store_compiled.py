@@ -3,7 +3,9 @@
 import asyncio
 import itertools
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 from store_contract import directive, pause
 
 from frontiergate.domain.catalogue import Catalogue, Model
@@ -11,7 +13,7 @@ from frontiergate.domain.directive import Directive
 from frontiergate.domain.groups import resolve_groups
 from frontiergate.domain.policy import in_force
 from frontiergate.slices import Slices
-from frontiergate.store.compiled import Compiler, compile_state
+from frontiergate.store.compiled import Compiler, _differences, compile_state
 from frontiergate.store.protocol import PolicyState, StoredDirective
 
 MODEL = Model(id="anthropic/claude-frontier-5", dialects=("anthropic",), upstream="a")
@@ -44,8 +46,8 @@ def test_what_did_not_change_is_not_compiled_again() -> None:
         next_one = await compiler.compile(CATALOGUE, configured, GROUPS, PolicyState(3, changed, (pause(MODEL.id),)))
         assert ids(next_one) == ["b", "c", "d", "file"]
         assert next_one.paused == {MODEL.id}
-        for kept in (configured[0], directives[1].directive):
-            assert next_one.directives[id(kept)] is first.directives[id(kept)]
+        kept = {id(compiled) for compiled in first.compiled} & {id(compiled) for compiled in next_one.compiled}
+        assert len(kept) == 3
         assert ids(first) == ["a", "b", "c", "file"], "a policy stays as it was made"
 
     asyncio.run(story())
@@ -58,7 +60,7 @@ def test_another_catalogue_or_other_groups_are_compiled_anew() -> None:
         first = await compiler.compile(CATALOGUE, (), GROUPS, state)
         for catalogue, groups in ((Catalogue([MODEL]), GROUPS), (Catalogue([MODEL]), resolve_groups({"mine": ["GB"]}))):
             policy = await compiler.compile(catalogue, (), groups, state)
-            assert policy.directives[id(mine)] is not first.directives[id(mine)]
+            assert not {id(compiled) for compiled in first.compiled} & {id(compiled) for compiled in policy.compiled}
             assert ids(policy) == ["x"]
             again = await compiler.compile(Catalogue(catalogue.models.values()), (), dict(groups), state)
             assert again.program is policy.program, "equal ones are the same"
@@ -105,3 +107,11 @@ def test_others_have_their_turn_while_many_directives_are_compiled(before: int, 
         assert len(ids(policy)) == after
 
     asyncio.run(story())
+
+
+@given(st.lists(st.integers(0, 9), unique=True), st.lists(st.integers(0, 9), unique=True))
+def test_differences_are_what_one_has_and_the_other_has_not(before: list[int], now: list[int]) -> None:
+    objects = [object() for _ in range(10)]
+    gone, new = _differences([objects[number] for number in before], [objects[number] for number in now])
+    assert sorted(map(id, gone)) == sorted(id(objects[number]) for number in before if number not in now)
+    assert sorted(map(id, new)) == sorted(id(objects[number]) for number in now if number not in before)

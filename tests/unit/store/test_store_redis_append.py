@@ -10,7 +10,7 @@ from store_contract import append, directive, grant, report
 from frontiergate.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
 from frontiergate.store import redis_layout
 from frontiergate.store.protocol import DirectiveAdded, Entry, GrantIssued, Position, Store
-from frontiergate.store.redis import RedisStore
+from frontiergate.store.redis_append import Appender
 from frontiergate.store.registry import open_store
 from tests.fixtures.redis import Proxy, RedisServer, eventually, in_step
 
@@ -29,7 +29,7 @@ def emptied(server: RedisServer) -> None:
 
 
 def is_append(request: bytes) -> bool:
-    return b"\r\nmark\r\n" in request
+    return b"\r\nreason\r\n" in request
 
 
 @contextlib.asynccontextmanager
@@ -176,8 +176,8 @@ def test_an_append_among_too_many_others_is_given_up_in_time(server: RedisServer
         return False
 
     async def story(proxy: Proxy, store: Store) -> None:
-        monkeypatch.setattr(RedisStore, "_make", moved)
-        with pytest.raises(StoreUnavailable, match="too many others append at once; nothing was changed, repeat it"):
+        monkeypatch.setattr(Appender, "_make", moved)
+        with pytest.raises(StoreUnavailable, match="too many append at once; nothing was changed, repeat it"):
             await append(store, DirectiveAdded(directive("a")))
 
     behind_proxy(server, story)
@@ -216,7 +216,7 @@ def test_what_a_replica_confirms_is_acknowledged(tmp_path_factory: pytest.TempPa
 def test_a_lost_answer_does_not_stand_for_a_replicas_confirmation(server: RedisServer) -> None:
     async def story(proxy: Proxy, store: Store) -> None:
         proxy.on_request = lambda request: setattr(proxy, "cut_at_answer", is_append(request))
-        with pytest.raises(OutcomeUnknown, match="in force as epoch 1, but no replica confirmed it: a failover could undo it"):
+        with pytest.raises(OutcomeUnknown, match="in force as epoch 1, but unconfirmed: a failover could undo it"):
             await append(store, DirectiveAdded(directive("a")))
 
     behind_proxy(server, story, "&wait=1")
