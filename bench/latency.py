@@ -2,7 +2,8 @@
 
 nginx's capacity is measured first (wrk, closed loop); then both get Poisson arrivals at half of it, and once more at half of the
 gate's own capacity. All candidates run at once but only one is loaded at a time, in interleaved rounds with the same arrivals.
-Quantiles are medians over rounds; "added" is the difference to nginx within a round.
+Quantiles are medians over rounds; "added" is the difference to nginx within a round. CPU at the same rate is counted too: a saturated
+nginx finds its peers awake, a slower proxy must wake them, and pays for it.
 
 usage: python -m bench.latency [--rounds 3] [--seconds 4]
 """
@@ -35,6 +36,7 @@ class Latency(msgspec.Struct, frozen=True):
     requests: int
     p50_us: float
     p99_us: float
+    cpu_us: float = 0.0  # of the candidate, a request
 
 
 def open_loop(run: Running, rate: float, seconds: float, seed: int) -> Latency:
@@ -46,10 +48,13 @@ def open_loop(run: Running, rate: float, seconds: float, seed: int) -> Latency:
     path.write_bytes(f"POST /v1/chat/completions HTTP/1.1\r\n{head}content-length: {len(world.request)}\r\n\r\n".encode() + world.request)
     argv = ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "bench.openloop", str(run.port), str(path), world.answer[-12:].decode()]
     argv += ["--rate", str(rate), "--seconds", str(seconds), "--connections", str(_CONNECTIONS), "--seed", str(seed)]
+    before = run.processes.cpu().total
     ran = subprocess.run(argv, capture_output=True, text=True, check=False)
+    used = run.processes.cpu().total - before
     if ran.returncode:
         raise BenchError(f"{run.candidate.name} at {rate:.0f}/s: {ran.stderr[-1000:]}")
-    return msgspec.convert(json.loads(ran.stdout), Latency)
+    seen = msgspec.convert(json.loads(ran.stdout), Latency)
+    return msgspec.structs.replace(seen, cpu_us=used * 1e6 / seen.requests)
 
 
 def at_rate(runs: dict[str, Running], rate: float, rounds: int, seconds: float) -> dict[str, Figure]:
@@ -64,6 +69,8 @@ def at_rate(runs: dict[str, Running], rate: float, rounds: int, seconds: float) 
         values = {name: [getattr(one, f"{quantile}_us") for one in taken] for name, taken in seen.items()}
         found |= {f"{name}_{quantile}_us": median(taken) for name, taken in values.items()}
         found[f"added_{quantile}_ms"] = median(ours - theirs for ours, theirs in zip(values["gate"], values["nginx"], strict=True)) / 1e3
+    found |= {f"{name}_cpu_us": median(one.cpu_us for one in taken) for name, taken in seen.items()}
+    found["gated_cpu_vs_nginx"] = median(ours.cpu_us / theirs.cpu_us for ours, theirs in zip(seen["gate"], seen["nginx"], strict=True))
     return found
 
 

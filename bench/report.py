@@ -16,10 +16,12 @@ from bench.svg import shown
 
 PAGE = ROOT / "docs" / "performance.md"
 BENCHES = ("proxies", "peers", "latency", "streaming", "streaming_peers", "idle", "scale", "budget")
+_CPU = ("nginx_cpu_us", "gate_cpu_us", "gated_cpu_vs_nginx")  # a request, at the same rate
 TITLES = {
     "nginx": "nginx, bare proxy_pass",
     "haproxy": "haproxy, bare",
     "gate": "**Frontier Gate, everything on**",
+    "gate_interpreted": "… the same, nothing compiled",
     "envoy": "Envoy, routing only",
     "envoy_gated": "Envoy: jwt_authn, json_to_metadata, geoip, RBAC",
     "envoy_gated_logged": "… with an access log in JSON",
@@ -73,9 +75,21 @@ def latency(figures: Figures) -> str:
     """Both rates."""
     rows = []
     for title, prefix in (("half of nginx's capacity", ""), ("half of the gate's capacity", "at_half_of_gate_")):
-        keys = ("rate_rps", "nginx_p50_us", "gate_p50_us", "added_p50_ms", "nginx_p99_us", "gate_p99_us", "added_p99_ms")
+        keys = ("rate_rps", "nginx_p50_us", "gate_p50_us", "added_p50_ms", "nginx_p99_us", "gate_p99_us", "added_p99_ms", *_CPU)
         rows.append((title, *(_cell(figures, prefix + key, "latency") for key in keys)))
-    head = ("arrivals", "a second", "nginx p50 µs", "gate p50 µs", "added p50 ms", "nginx p99 µs", "gate p99 µs", "added p99 ms")
+    head = (
+        "arrivals",
+        "a second",
+        "nginx p50 µs",
+        "gate p50 µs",
+        "added p50 ms",
+        "nginx p99 µs",
+        "gate p99 µs",
+        "added p99 ms",
+        "nginx CPU µs",
+        "gate CPU µs",
+        "×",
+    )
     nginx, gate = (_cell(figures, f"{name}_capacity_rps", "latency") for name in ("nginx", "gate"))
     return f"{markdown(head, rows)}\n\nCapacity: nginx {nginx}/s, the gate {gate}/s."
 
