@@ -53,7 +53,7 @@ coverage: $(INSTALLED)
 # What the gate costs beside nginx and haproxy; the figures go to docs/figures, the tables to docs/performance.md. A machine that does
 # nothing else, please.
 bench: $(INSTALLED)
-	@for bench in tools proxies latency streaming idle scale budget enforcement report; do $(BIN)/python -m bench.$$bench || exit 1; done
+	@for bench in tools proxies latency streaming idle scale budget tried enforcement report; do $(BIN)/python -m bench.$$bench || exit 1; done
 
 # Envoy, LiteLLM and Portkey too, each of a pinned version, installed into ~/.cache/frontiergate-bench.
 bench-peers: $(INSTALLED)

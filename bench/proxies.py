@@ -77,8 +77,8 @@ def figures(samples: dict[str, list[Sample]]) -> dict[str, Figure]:
     return found
 
 
-def measure(candidates: Sequence[Candidate], rounds: int, seconds: float, connections: int) -> dict[str, Figure]:
-    """All rounds."""
+def collect(candidates: Sequence[Candidate], rounds: int, seconds: float, connections: int) -> dict[str, list[Sample]]:
+    """All rounds, by the candidate's name."""
     samples: dict[str, list[Sample]] = {candidate.name: [] for candidate in candidates}
     with tempfile.TemporaryDirectory(prefix="frontiergate-bench-") as directory:
         world = World(Path(directory))
@@ -90,7 +90,12 @@ def measure(candidates: Sequence[Candidate], rounds: int, seconds: float, connec
                     taken = sample(world, candidate, seconds, connections)
                     samples[candidate.name].append(taken)
                     progress(f"round {number + 1}: {candidate.name:19} {taken.cpu:8.1f} µs CPU, {taken.rate:7.0f}/s, {taken.rss:4.0f} MiB")
-    return figures(samples)
+    return samples
+
+
+def measure(candidates: Sequence[Candidate], rounds: int, seconds: float, connections: int) -> dict[str, Figure]:
+    """All rounds, as figures."""
+    return figures(collect(candidates, rounds, seconds, connections))
 
 
 def main() -> int:

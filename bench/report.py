@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable, Sequence
 
 from bench import curves, goals
+from bench.candidates.relay import RELAYS
 from bench.figures import read
 from bench.goals import Figures, number
 from bench.machine import ROOT, BenchError
 from bench.svg import shown
 
 PAGE = ROOT / "docs" / "performance.md"
-BENCHES = ("proxies", "peers", "latency", "streaming", "streaming_peers", "idle", "scale", "budget")
+BENCHES = ("proxies", "peers", "latency", "streaming", "streaming_peers", "idle", "scale", "budget", "tried")
 _CPU = ("nginx_cpu_us", "gate_cpu_us", "gated_cpu_vs_nginx")  # a request, at the same rate
 TITLES = {
     "nginx": "nginx, bare proxy_pass",
@@ -77,21 +78,10 @@ def latency(figures: Figures) -> str:
     for title, prefix in (("half of nginx's capacity", ""), ("half of the gate's capacity", "at_half_of_gate_")):
         keys = ("rate_rps", "nginx_p50_us", "gate_p50_us", "added_p50_ms", "nginx_p99_us", "gate_p99_us", "added_p99_ms", *_CPU)
         rows.append((title, *(_cell(figures, prefix + key, "latency") for key in keys)))
-    head = (
-        "arrivals",
-        "a second",
-        "nginx p50 µs",
-        "gate p50 µs",
-        "added p50 ms",
-        "nginx p99 µs",
-        "gate p99 µs",
-        "added p99 ms",
-        "nginx CPU µs",
-        "gate CPU µs",
-        "×",
-    )
+    head = ("arrivals", "a second", "nginx p50 µs", "gate p50 µs", "added p50 ms", "nginx p99 µs", "gate p99 µs", "added p99 ms")
+    cpu = ("nginx CPU µs", "gate CPU µs", "×")
     nginx, gate = (_cell(figures, f"{name}_capacity_rps", "latency") for name in ("nginx", "gate"))
-    return f"{markdown(head, rows)}\n\nCapacity: nginx {nginx}/s, the gate {gate}/s."
+    return f"{markdown((*head, *cpu), rows)}\n\nCapacity: nginx {nginx}/s, the gate {gate}/s."
 
 
 def streaming(figures: Figures) -> str:
@@ -122,6 +112,12 @@ def budget(figures: Figures) -> str:
     return markdown(("stage", "µs of CPU a request"), rows)
 
 
+def tried(figures: Figures) -> str:
+    """What relays that do nothing cost, variant by variant."""
+    rows = [(one.title, *(_cell(figures, f"{one.name}_{key}", "tried") for key in ("cpu_us", "cpu_vs_nginx"))) for one in RELAYS]
+    return markdown(("a relay that reads nothing", "CPU µs a request", "against nginx, ×"), rows)
+
+
 SECTIONS: dict[str, Callable[[Figures], str]] = {
     "goals": goals.table,
     "machine": machine,
@@ -130,6 +126,7 @@ SECTIONS: dict[str, Callable[[Figures], str]] = {
     "streaming": streaming,
     "scale": curves.sections,
     "budget": budget,
+    "tried": tried,
 }
 
 
