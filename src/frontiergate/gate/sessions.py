@@ -110,12 +110,12 @@ class Sessions:
         for group in await _grouped(sessions, slices):
             verdict = _judge(keeper, group[0])
             outcome = _outcome(verdict)
-            if self._may_be_entitled(group[0], verdict):
-                unknown.append(group)
-            elif outcome in refused:
-                refused[outcome].append(group)
-            else:
+            if outcome not in refused:  # admitted, or withdrawn
                 severed += await self._carry_out(keeper, group, slices)
+            elif self._may_be_entitled(group[0], verdict):
+                unknown.append(group)
+            else:
+                refused[outcome].append(group)
             if slices.over:
                 await slices.rest()
         for groups in refused.values():
@@ -137,9 +137,11 @@ class Sessions:
         `asked`: the store was, so whoever has no answer by now is judged without: closed by default (P2).
         """
         severed = 0
+        verdict, caller = None, None
         for session in group:
             if session in self.live:
-                verdict = _judge(keeper, session)
+                if verdict is None or session.caller is not caller:
+                    verdict, caller = _judge(keeper, session), session.caller
                 if isinstance(verdict, Verdict) and verdict.outcome is Outcome.FORWARD:
                     session.verdict = verdict
                     self.next_instant = min(self.next_instant, _valid_until(session))
@@ -148,6 +150,7 @@ class Sessions:
                     severed += 1
             if slices.over:
                 await slices.rest()
+                verdict = None  # others had their turn: the policy, the caller and the time may be others now
         return severed
 
     def _may_be_entitled(self, session: "Exchange", verdict: Verdict | Refused) -> bool:
