@@ -102,7 +102,8 @@ class Sessions:
         """Decide every live session by the policy in force or a later one; how many were severed."""
         return await self._redecide(keeper, list(self.live))
 
-    async def _redecide(self, keeper: "Gatekeeper", sessions: Iterable["Exchange"]) -> int:
+    async def _redecide(self, keeper: "Gatekeeper", sessions: list["Exchange"]) -> int:
+        """`sessions` are used up."""
         slices = self._slices()
         severed = 0
         refused: dict[Outcome, list[Group]] = {Outcome.REFUSE: [], Outcome.QUEUE: [], Outcome.PAUSED: []}
@@ -134,11 +135,14 @@ class Sessions:
     async def _carry_out(self, keeper: "Gatekeeper", group: Group, slices: Slices, *, asked: bool = False) -> int:
         """Give each session of the group its verdict by the policy as it is by now, or sever it; how many were severed.
 
+        The group is used up: thousands of severed exchanges that were let go of at once would hold up the loop while they are freed.
+
         `asked`: the store was, so whoever has no answer by now is judged without: closed by default (P2).
         """
         severed = 0
         verdict, caller = None, None
-        for session in group:
+        while group:
+            session = group.pop()
             if session in self.live:
                 if verdict is None or session.caller is not caller:
                     verdict, caller = _judge(keeper, session), session.caller
@@ -171,9 +175,11 @@ class Sessions:
                 await keeper.load_grants(caller)
 
 
-async def _grouped(sessions: Iterable["Exchange"], slices: Slices) -> list[Group]:
+async def _grouped(sessions: list["Exchange"], slices: Slices) -> list[Group]:
+    """`sessions` are used up."""
     groups: dict[tuple[object, ...], Group] = {}
-    for session in sessions:
+    while sessions:
+        session = sessions.pop()
         models = session.models
         key = (session.caller, session.whereabouts, models[0].id if len(models) == 1 else tuple(model.id for model in models))
         groups.setdefault(key, []).append(session)
