@@ -38,15 +38,49 @@ CURVES = (
         "directives in force, 5 of them on the model",
         "µs",
         _counts(sizes.DIRECTIVES),
-        {"warm": "directives_{}_warm_us", "cold: a caller never seen": "directives_{}_cold_us"},
+        {
+            "warm": "directives_{}_warm_us",
+            "cold: a caller never seen": "directives_{}_cold_us",
+            "the first under a new policy": "directives_{}_first_us",
+        },
     ),
     Curve(
-        "compile",
-        "Taking a new policy over directives",
+        "policy",
+        "Taking a policy from the log over directives",
         "directives in force",
         "ms",
         _counts(sizes.DIRECTIVES),
-        {"compile": "directives_{}_compile_ms"},
+        {
+            "the first load, in slices": "directives_{}_load_ms",
+            "all compiled anew, in slices": "directives_{}_reload_ms",
+            "one directive more: the loop's time": "directives_{}_change_loop_ms",
+            "one grant more: the loop's time": "directives_{}_grant_loop_ms",
+        },
+    ),
+    Curve(
+        "policy_pauses",
+        "The loop's longest pause while a policy is taken",
+        "directives in force",
+        "ms",
+        _counts(sizes.DIRECTIVES),
+        {
+            "all compiled anew": "directives_{}_reload_pause_ms",
+            "one directive more": "directives_{}_change_pause_ms",
+            "one grant more": "directives_{}_grant_pause_ms",
+        },
+    ),
+    Curve(
+        "live",
+        "Live streams decided again",
+        "streams on one worker, each of a caller of its own",
+        "ms",
+        _counts(sizes.LIVE),
+        {
+            "no directive changed": "live_{}_unconcerned_ms",
+            "one that all satisfy": "live_{}_satisfied_ms",
+            "a withdrawal: all severed": "live_{}_withdrawn_ms",
+            "the longest pause of the three": "live_{}_pause_ms",
+        },
     ),
     Curve(
         "models",
@@ -144,6 +178,7 @@ def _memory(figures: Figures) -> str:
     """What grows, and by how much."""
     rows = (
         ("a policy of 10,000 directives", "directives_10000_policy_kib", "KiB"),
+        ("the same with its state, as a worker keeps them", "directives_10000_worker_kib", "KiB"),
         ("a policy of 1,000 directives on 5,000 models", "models_5000_policy_kib", "KiB"),
         ("a caller remembered (token, evidence, facts)", "callers_100000_kib_per_caller", "KiB"),
         ("100,000 callers remembered, the bound as configured", "callers_100000_grown_mib", "MiB"),

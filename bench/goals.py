@@ -63,6 +63,9 @@ GOALS = (
     Goal("… p99", 1, "ms", _of("at_half_of_gate_added_p99_ms", "latency")),
     Goal("decision, warm", 3, "µs", _of("decision_warm_us", "scale")),
     Goal("… flat in directives, models and grants: largest over smallest", 1.5, "×", _spread(_WARM)),
+    Goal("one directive more among 10,000: what it holds the loop for", 10, "ms", _of("directives_10000_change_loop_ms", "scale")),
+    Goal("… longest pause of the loop, all 10,000 compiled anew", 10, "ms", _of("directives_10000_reload_pause_ms", "scale")),
+    Goal("10,000 live streams decided again: longest pause of the loop", 10, "ms", _of("live_10000_pause_ms", "scale")),
     Goal("cold grant: what the look-up holds the loop for", 100, "µs", _of("grants_1000000_loop_us", "scale")),
     Goal(
         "… flat to 1 M grants: p50 at 1 M over that at 1 k",

@@ -59,6 +59,7 @@ class Inside:
     """One caller's connection and one upstream's. `exchange` runs one request through all of it."""
 
     def __init__(self, world: World, worker: Worker) -> None:
+        self.world = world
         self.worker = worker
         self.keeper: Gatekeeper = worker._keeper
         self.request = _message(

@@ -1,4 +1,4 @@
-"""All curves. usage: python -m bench.scale [--only directives models grants callers crowd bodies workers] [--seconds 2] [--small]"""
+"""All curves. usage: python -m bench.scale [--only directives models grants callers live crowd bodies workers] [--seconds 2] [--small]"""
 
 import argparse
 import sys
@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from bench.figures import Figure, measured, read
 from bench.machine import median, progress
-from bench.scale import bodies, callers, crowd, decisions, grants, workers
+from bench.scale import bodies, callers, crowd, decisions, epochs, grants, live, workers
 from bench.scale.apart import apart
-from bench.scale.sizes import CALLERS, CROWD, DIRECTIVES, GRANTS, MODELS
+from bench.scale.sizes import CALLERS, CROWD, DIRECTIVES, GRANTS, LIVE, MODELS
 
 _REPEATS = 3
 
@@ -29,6 +29,8 @@ def directives(small: bool, _seconds: float) -> dict[str, Figure]:
     found: dict[str, Figure] = {}
     for count in DIRECTIVES[:2] if small else DIRECTIVES:
         found |= _decision(f"directives_{count}", count, MODELS[0])
+        with tempfile.TemporaryDirectory(prefix="frontiergate-bench-") as directory:
+            found |= _named(f"directives_{count}", apart(epochs.point, count, directory))
     found["decision_warm_us"] = max(value for name, value in found.items() if name.endswith("_warm_us") and not isinstance(value, str))
     return found | _decision("directives_1000_crowded", 1_000, MODELS[0], crowded=True)
 
@@ -56,6 +58,14 @@ def many_callers(small: bool, _seconds: float) -> dict[str, Figure]:
     return found | _named("callers_bounded", apart(callers.point, 20_000, remembered=10_000))
 
 
+def live_streams(small: bool, _seconds: float) -> dict[str, Figure]:
+    found: dict[str, Figure] = {}
+    for count in LIVE[:2] if small else LIVE:
+        found |= _named(f"live_{count}", apart(live.point, count, count))
+    # A service with few callers: all of them share a hundred verdicts.
+    return found | _named("live_shared", apart(live.point, LIVE[0 if small else -1], 100))
+
+
 def a_crowd(small: bool, seconds: float) -> dict[str, Figure]:
     return {**crowd.measure(seconds, CROWD[:2] if small else CROWD)}
 
@@ -73,6 +83,7 @@ CURVES: dict[str, Callable[[bool, float], dict[str, Figure]]] = {
     "models": models,
     "grants": many_grants,
     "callers": many_callers,
+    "live": live_streams,
     "crowd": a_crowd,
     "bodies": all_bodies,
     "workers": all_workers,

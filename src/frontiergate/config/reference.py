@@ -27,7 +27,7 @@ booleans, so that `NO` is Norway. An unknown key is an error. Relative paths are
 
 - A duration is a number with `ms`, `s`, `m`, `h` or `d`; a size one with `B`, `KiB`, `MiB` or `GiB`.
 - An instant has a time zone: `2026-11-23T00:00:00Z`.
-- `store` is `sqlite:///absolute/path`, or `sqlite:relative/path`.
+- `store` is `sqlite:///absolute/path`, `sqlite:relative/path`, or [Redis, to share it](../how-to/share-a-store.md).
 - In the headings, `[]` stands for each item of a list and `*` for each name of a mapping.
 """
 

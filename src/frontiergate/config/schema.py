@@ -233,7 +233,9 @@ class Config(Part, frozen=True):
     ] = {}
     programmes: Annotated[dict[str, Programme], Doc("the vetting processes, by name")] = {}
     directives: Annotated[tuple[Directive, ...], Doc("in force besides those made at runtime; the union applies")] = ()
-    store: Annotated[Text, Doc("where policy changes, grants and keys are kept")] = "sqlite:///var/lib/frontiergate/state.db"
+    store: Annotated[Text, Doc("where policy changes, grants and keys are kept: a SQLite file, or Redis for several machines")] = (
+        "sqlite:///var/lib/frontiergate/state.db"
+    )
     enforcement: Enforcement = field(default_factory=Enforcement)
     hold: Hold = field(default_factory=Hold)
     limits: Limits = field(default_factory=Limits)

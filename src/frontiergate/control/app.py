@@ -10,7 +10,7 @@ from frontiergate.control.operators import Operator
 from frontiergate.control.plane import Plane
 from frontiergate.control.problems import DOCS, Problem, answer
 from frontiergate.domain.vetting import GrantState
-from frontiergate.errors import NotFound, StoreError, StoreUnavailable
+from frontiergate.errors import NotFound, OutcomeUnknown, StoreError, StoreUnavailable
 
 Handler = Callable[[Plane, web.Request, Operator], Awaitable[web.StreamResponse]]
 PLANE = web.AppKey("plane", Plane)
@@ -83,6 +83,8 @@ async def _problems(request: web.Request, handler: Callable[[web.Request], Await
         return await handler(request)
     except Problem as problem:
         return answer(problem)
+    except OutcomeUnknown as error:  # no Retry-After: it is not to be repeated before somebody has looked
+        return answer(Problem("outcome-unknown", str(error)))
     except StoreUnavailable as error:
         done = "" if request.method in ("GET", "HEAD") else "nothing was changed: "
         detail = f"{done}the store cannot be reached ({error}); try again when /readyz says ready"

@@ -25,6 +25,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "invalid": (422, "The request does not say what it must"),
     "if-match-missing": (428, "If-Match is needed"),
     "store-unavailable": (503, "The store cannot be reached"),
+    "outcome-unknown": (503, "Whether it was changed, or will stay so, is not known"),
 }
 
 

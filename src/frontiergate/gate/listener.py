@@ -106,7 +106,9 @@ class ClientConnection:
             self._take_ground()
 
     def data_received(self, data: bytes) -> None:
-        if self._last:
+        if self._last:  # one read in a turn of the loop, else it reads 8 MiB at once
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._transport.resume_reading)
             return
         self._received += len(data)
         try:
@@ -238,8 +240,6 @@ class ClientConnection:
     def _body_read(self, request: Request) -> None:
         if self._transport.is_closing():
             return
-        if request.refused is not None:
-            self.body_freed(request)
         if self._exchange is not None and self._exchange.request is request and self._exchange.waits:
             self._exchange.waits = False
             self._begin(self._exchange)

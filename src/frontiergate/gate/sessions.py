@@ -102,7 +102,8 @@ class Sessions:
         """Decide every live session by the policy in force or a later one; how many were severed."""
         return await self._redecide(keeper, list(self.live))
 
-    async def _redecide(self, keeper: "Gatekeeper", sessions: Iterable["Exchange"]) -> int:
+    async def _redecide(self, keeper: "Gatekeeper", sessions: list["Exchange"]) -> int:
+        """`sessions` are used up."""
         slices = self._slices()
         severed = 0
         refused: dict[Outcome, list[Group]] = {Outcome.REFUSE: [], Outcome.QUEUE: [], Outcome.PAUSED: []}
@@ -110,12 +111,12 @@ class Sessions:
         for group in await _grouped(sessions, slices):
             verdict = _judge(keeper, group[0])
             outcome = _outcome(verdict)
-            if self._may_be_entitled(group[0], verdict):
-                unknown.append(group)
-            elif outcome in refused:
-                refused[outcome].append(group)
-            else:
+            if outcome not in refused:  # admitted, or withdrawn
                 severed += await self._carry_out(keeper, group, slices)
+            elif self._may_be_entitled(group[0], verdict):
+                unknown.append(group)
+            else:
+                refused[outcome].append(group)
             if slices.over:
                 await slices.rest()
         for groups in refused.values():
@@ -134,12 +135,17 @@ class Sessions:
     async def _carry_out(self, keeper: "Gatekeeper", group: Group, slices: Slices, *, asked: bool = False) -> int:
         """Give each session of the group its verdict by the policy as it is by now, or sever it; how many were severed.
 
+        The group is used up: thousands of severed exchanges that were let go of at once would hold up the loop while they are freed.
+
         `asked`: the store was, so whoever has no answer by now is judged without: closed by default (P2).
         """
         severed = 0
-        for session in group:
+        verdict, caller = None, None
+        while group:
+            session = group.pop()
             if session in self.live:
-                verdict = _judge(keeper, session)
+                if verdict is None or session.caller is not caller:
+                    verdict, caller = _judge(keeper, session), session.caller
                 if isinstance(verdict, Verdict) and verdict.outcome is Outcome.FORWARD:
                     session.verdict = verdict
                     self.next_instant = min(self.next_instant, _valid_until(session))
@@ -148,6 +154,7 @@ class Sessions:
                     severed += 1
             if slices.over:
                 await slices.rest()
+                verdict = None  # others had their turn: the policy, the caller and the time may be others now
         return severed
 
     def _may_be_entitled(self, session: "Exchange", verdict: Verdict | Refused) -> bool:
@@ -168,9 +175,11 @@ class Sessions:
                 await keeper.load_grants(caller)
 
 
-async def _grouped(sessions: Iterable["Exchange"], slices: Slices) -> list[Group]:
+async def _grouped(sessions: list["Exchange"], slices: Slices) -> list[Group]:
+    """`sessions` are used up."""
     groups: dict[tuple[object, ...], Group] = {}
-    for session in sessions:
+    while sessions:
+        session = sessions.pop()
         models = session.models
         key = (session.caller, session.whereabouts, models[0].id if len(models) == 1 else tuple(model.id for model in models))
         groups.setdefault(key, []).append(session)

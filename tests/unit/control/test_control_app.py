@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -9,7 +10,7 @@ from frontiergate.config.schema import Control, Operator
 from frontiergate.control.app import ROUTES
 from frontiergate.control.bodies import MAX_BODY
 from frontiergate.control.operators import load_operators
-from frontiergate.errors import ConfigError
+from frontiergate.errors import ConfigError, OutcomeUnknown
 from tests.unit.control.control_harness import Desk
 
 
@@ -125,6 +126,18 @@ def test_without_its_store_the_plane_changes_nothing_and_says_so(desk: Desk) -> 
 def test_a_store_lost_in_between_is_told_as_such(desk: Desk) -> None:
     desk.run(desk.plane.store.close())
     assert desk.ask("GET", "/admin/v1/epoch").kind == "store-unavailable"
+
+
+def test_a_change_that_may_have_been_made_is_not_called_undone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def lost(*_: object, **__: object) -> NoReturn:
+        raise OutcomeUnknown("store redis://h: it does not answer. Whether it was changed is not known: look before you repeat it")
+
+    monkeypatch.setattr(desk.plane.store, "append", lost)
+    answer = desk.ask("POST", "/admin/v1/models/acme%2Fsmall/pause", {"reason": "r"})
+    assert (answer.status, answer.kind) == (503, "outcome-unknown")
+    assert "look before you repeat it" in answer.json["detail"]
+    assert "nothing was changed" not in answer.json["detail"]
+    assert "Retry-After" not in answer.headers
 
 
 def test_operators_of_a_new_configuration_replace_the_old_ones(desk: Desk) -> None:

@@ -148,7 +148,7 @@ def wait_for(condition: Callable[[], bool]) -> bool:
     ("more", "problem"),
     [
         ("workers: 0", "workers"),
-        ("store: nonsense", "nonsense"),
+        ("store: nonsense", "is not a store that this version has"),
         ("control: {operators: [{name: a}]}", "control.operators[0] (a)"),
     ],
 )

@@ -325,6 +325,18 @@ def test_a_policy_that_comes_before_a_session_is_severed_decides_it():
     assert session.verdict.epoch == 3
 
 
+def test_a_policy_that_comes_between_two_sessions_of_a_group_decides_the_rest_of_it():
+    happenings = []
+    desk = Desk(slices=lambda: Interrupted(happenings))
+    caller, rule = desk.caller("b"), directive("w", withdraw=True)
+    for _ in range(3):
+        desk.admits(caller, CYBER)
+    desk.takes(rule)
+    happenings += [lambda: None] * 3 + [lambda: desk.takes(remove=[rule])]  # after grouping, after the first was severed
+    assert desk.enforces() == 1
+    assert [session.verdict.epoch for session in desk.sessions.live] == [3, 3]
+
+
 def test_an_instant_of_a_directive_is_met_by_those_whom_it_concerns(monkeypatch):
     soon = time.time() + 1000
     desk = Desk(directive("later", [CYBER.id], withdraw=True, **{"from": instant(soon).isoformat()}))
