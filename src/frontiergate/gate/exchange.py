@@ -24,7 +24,7 @@ from frontiergate.domain.verdict import Outcome, Verdict
 from frontiergate.errors import StoreUnavailable
 from frontiergate.gate import answer, record
 from frontiergate.gate.gatekeeper import UNKNOWN_MODEL, Gatekeeper
-from frontiergate.gate.phase import Phase
+from frontiergate.gate.phase import ANSWERING, DIALLING, ENDED, JUDGING, WAITING
 from frontiergate.gate.refused import Refused
 from frontiergate.gate.relay import Relay, unacceptable
 from frontiergate.gate.request import Request
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from frontiergate.gate.listener import ClientConnection
 
 _log = logging.getLogger(__name__)
+_FORWARD: Final = Outcome.FORWARD  # by its name each time, an enum's member costs 0.3 µs in Python 3.11
+_COMPLETE: Final = End.COMPLETE
 _LENGTH: Final = b"\r\ncontent-length: "
 
 
@@ -45,7 +47,7 @@ class Exchange:
     """One request's life. Methods named for what happened are called by the client's and the upstream's connection."""
 
     # Class attributes are the defaults: what an ordinary request never sets costs it nothing.
-    phase: Phase = Phase.JUDGING
+    phase: int = JUDGING
     address: str = ""  # the client's
     whereabouts: Whereabouts = NOWHERE
     caller: Caller | None = None
@@ -128,7 +130,7 @@ class Exchange:
         began = perf_counter()
         self.facts = facts = caller.facts(self.whereabouts, at)
         verdict = decide(facts, self.models, keeper.policy, caller.grants or (), at)
-        if verdict.outcome is Outcome.FORWARD:
+        if verdict.outcome is _FORWARD:
             keeper.metrics.decision_seconds(perf_counter() - began)
             self.verdict = verdict
             self._admit()
@@ -153,7 +155,7 @@ class Exchange:
         keeper = self._keeper
         keeper.sessions.add(self)
         if keeper.strict:
-            self.phase = Phase.DIALLING
+            self.phase = DIALLING
             self._start(self._record_and_forward())
         else:
             self._recorded = True
@@ -191,7 +193,7 @@ class Exchange:
         self.label = "forward"
         self._record("forward", None)
         self._client.write(answer.listing(body, self.request_id, at=at, close=self._client.closing_after(self.request)))
-        self._end(End.COMPLETE, None)
+        self._end(_COMPLETE, None)
 
     # -- forwarding
 
@@ -203,7 +205,7 @@ class Exchange:
         elif upstream.full:
             self._refuse(Refused(Reason.GATE_OVERLOADED, "All connections to the model's upstream are in use."))
         else:
-            self.phase = Phase.DIALLING
+            self.phase = DIALLING
             self._start(self._dial(upstream))
 
     async def _dial(self, upstream: Upstream) -> None:
@@ -220,7 +222,7 @@ class Exchange:
 
     def _send(self, upstream: Upstream, connection: UpstreamConnection) -> None:
         request = self.request
-        self.phase = Phase.WAITING
+        self.phase = WAITING
         self._upstream = connection
         whole, body = request.whole, request.body
         request.drop_body()
@@ -253,7 +255,7 @@ class Exchange:
                 return
             self._keeper.metrics.upstream_seconds(self.models[0].upstream, perf_counter() - self._sent)
             relay = self._relay = Relay()
-            self.phase = Phase.ANSWERING
+            self.phase = ANSWERING
             self.status = answer.status
             request = self.request
             if relay.begin(answer, out, self.request_id, one_zero=request.head.one_zero, close=client.closing_after(request)):
@@ -267,7 +269,7 @@ class Exchange:
             client.write(b"".join(out))
             self._upstream = None
             connection.release()
-            self._end(End.COMPLETE, None)
+            self._end(_COMPLETE, None)
         else:
             client.set_deadline(client.stream_idle)
             if out:
@@ -278,9 +280,9 @@ class Exchange:
     def upstream_lost(self, why: str) -> None:
         """The upstream's answer will not be completed."""
         self._upstream = None
-        if self.phase is Phase.WAITING:
+        if self.phase == WAITING:
             self._refuse(Refused(Reason.UPSTREAM_BROKE, f"The model's upstream failed: {why}."))
-        elif self.phase is Phase.ANSWERING:
+        elif self.phase == ANSWERING:
             self._cut(End.UPSTREAM_BROKE, Reason.UPSTREAM_BROKE)
 
     def client_blocked(self, blocked: bool) -> None:
@@ -294,14 +296,14 @@ class Exchange:
 
     def client_gone(self) -> None:
         """The caller is not there any more: free everything that was held for it."""
-        if self.phase is not Phase.ENDED:
+        if self.phase != ENDED:
             self._end(End.CLIENT_GONE, Reason.CALLER_GONE)
 
     def deadline_passed(self) -> None:
         """The phase took too long."""
-        if self.phase is Phase.ANSWERING:
+        if self.phase == ANSWERING:
             self._cut(End.TIMED_OUT, Reason.CALLER_TOO_SLOW if self._client.blocked else Reason.UPSTREAM_TOO_SLOW)
-        elif self.phase is Phase.WAITING:
+        elif self.phase == WAITING:
             self._refuse(Refused(Reason.UPSTREAM_TOO_SLOW, "The model's upstream did not begin to answer in time."))
 
     def sever(self, cause: Verdict | Refused) -> None:
@@ -319,7 +321,7 @@ class Exchange:
         """End it as politely as its phase allows."""
         reason = cause.reason
         assert reason is not None
-        if self.phase < Phase.ANSWERING:
+        if self.phase < ANSWERING:
             self._refuse(cause, ended=End.SEVERED)
             return
         route, relay = self.request.head.route, self._relay
@@ -351,7 +353,7 @@ class Exchange:
         """Answer with a refusal instead of a forwarded answer; nothing has been sent to the caller before."""
         refusal = self._refusal(cause)
         verdict = cause.outcome.name.lower() if isinstance(cause, Verdict) else "refuse"
-        if self.phase is Phase.JUDGING:
+        if self.phase == JUDGING:
             self.label = verdict
         dialect = self.request.head.dialect
         self.status = refusal.status
@@ -367,7 +369,7 @@ class Exchange:
     def _end(self, how: End, reason: Reason | None, cut: bool = False) -> None:
         if not self._recorded:  # the caller left before there was a verdict
             self._record(self.label, reason)
-        self.phase = Phase.ENDED
+        self.phase = ENDED
         if self._upstream is not None:
             self._upstream.abort()
             self._upstream = None
@@ -391,7 +393,7 @@ class Exchange:
     def fault(self, error: BaseException | None) -> None:
         """A defect of ours: refuse or cut, log, never forward."""
         _log.error("fault in an exchange", extra={"request_id": self.request_id}, exc_info=error)
-        if self.phase < Phase.ANSWERING:
+        if self.phase < ANSWERING:
             self._refuse(Refused(Reason.GATE_FAULT, "The gate failed to judge this request. It has been logged."))
-        elif self.phase is Phase.ANSWERING:
+        elif self.phase == ANSWERING:
             self._cut(End.FAULT, Reason.GATE_FAULT)
