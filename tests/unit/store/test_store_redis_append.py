@@ -2,14 +2,16 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
-from store_contract import append, directive, grant, report
+from store_contract import append, directive, grant, report, until_changed
 
 from frontiergate.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
 from frontiergate.store import redis_layout
 from frontiergate.store.protocol import DirectiveAdded, Entry, GrantIssued, Position, Store
+from frontiergate.store.redis import RedisStore
 from frontiergate.store.redis_append import Appender
 from frontiergate.store.registry import open_store
 from tests.fixtures.redis import Proxy, RedisServer, eventually, in_step
@@ -249,5 +251,40 @@ def test_more_than_is_answered_in_time_is_refused_without_leaving_the_server(ser
         assert any("more is asked of it at once" in str(outcome) for outcome in outcomes)
         proxy.swallow = False
         assert await store.key("x") is None
+
+    behind_proxy(server, story)
+
+
+def test_appends_that_wait_for_one_that_hangs_are_given_up_in_time(server: RedisServer) -> None:
+    async def story(proxy: Proxy, store: Store) -> None:
+        proxy.swallow = True
+        began = time.monotonic()
+        outcomes = await asyncio.gather(*(append(store, GrantIssued(grant(f"g{n}"))) for n in range(5)), return_exceptions=True)
+        assert time.monotonic() - began < 2 * 0.4 + 0.3
+        assert all(isinstance(outcome, StoreUnavailable) and not isinstance(outcome, OutcomeUnknown) for outcome in outcomes)
+
+    behind_proxy(server, story)
+    assert epochs(server) == []
+
+
+def test_a_subscription_that_went_dead_is_noticed_and_made_again(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody says that a connection is cut, as when a router forgets it."""
+    monkeypatch.setattr("frontiergate.store.redis_ear._SILENCE", 0.05)
+    monkeypatch.setattr("frontiergate.store.redis_ear._AGAIN", 0.01)
+
+    async def story(proxy: Proxy, store: Store) -> None:
+        assert isinstance(store, RedisStore)
+        store._monotonic = lambda: 0.0
+        subscribed: list[bytes] = []
+        proxy.on_request = lambda request: subscribed.append(request) if b"SUBSCRIBE" in request else None
+        await store.changed()
+        await until_changed(store, True)
+        await asyncio.to_thread(eventually, lambda: server.call("INFO", "commandstats")["cmdstat_ping"]["calls"] > 2)
+        assert len(subscribed) == 1, "as long as it answers it is kept"
+        await until_changed(store, False)
+        proxy.swallow = True
+        await asyncio.to_thread(eventually, lambda: len(subscribed) > 1)
+        proxy.swallow = False
+        await until_changed(store, True)
 
     behind_proxy(server, story)
