@@ -100,7 +100,7 @@ def test_a_caller_that_stops_sending_is_told_what_is_wrong_with_what_it_sent(pla
     with monkeypatch.context() as held:
         held.setattr(body, "_read_a_little", lambda _: True)
         client = gate.client()
-        client.sends(gate.request(b"\n" + chat(30_000_000, before=b""))[:70_000])
+        client.sends(gate.request(b"\0" + chat(30_000_000))[:70_000])
         gate.wait(lambda: gate.buffered > body.SMALL)
         client.gets_nothing()
     client.gets_refusal(400, "caller_body_unreadable")
