@@ -112,10 +112,15 @@ def test_bodies_share_the_time_of_a_turn(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_body_that_is_refused_meanwhile_is_not_read_on() -> None:
     request = a_request(text(300_000))
-    request.refuse(Reason.GATE_OVERLOADED, "for a test")
+    told: list[Request] = []
 
-    async def run() -> bool:
-        return Turns().read(request, lambda _: None)
+    async def run() -> None:
+        turns = Turns()
+        assert turns.read(request, told.append)
+        request.refuse(Reason.GATE_OVERLOADED, "for a test")
+        assert request.body is None
+        assert not turns.read(request, told.append)
+        await asyncio.sleep(0)
 
-    assert asyncio.run(run()) is False
-    assert request.body is None
+    asyncio.run(run())
+    assert told == [request]
