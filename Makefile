@@ -45,6 +45,10 @@ test: check
 test-compiled: $(INSTALLED)
 	PYTHONPATH=$$($(BIN)/python -m bench.compiled) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(COMPILED_TESTS) $(ARGS)
 
+# Faults at length: thousands of generated histories of each store, a hundred kills of it, ten failovers. About half an hour; needs redis-server.
+soak: $(INSTALLED)
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "" tests/faults $(ARGS)
+
 coverage: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report= --ignore=tests/unit/demo $(ARGS)
 	$(BIN)/coverage report
