@@ -80,6 +80,7 @@ CURVES = (
             "one that all satisfy": "live_{}_satisfied_ms",
             "a withdrawal: all severed": "live_{}_withdrawn_ms",
             "the longest pause of the three": "live_{}_pause_ms",
+            "the most that the loop's thread worked in one go": "live_{}_held_ms",
         },
     ),
     Curve(

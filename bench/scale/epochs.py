@@ -110,13 +110,14 @@ async def _measured(name: str, work: Callable[[], Awaitable[None]]) -> dict[str,
         began = time.perf_counter()
         await work()
         took = time.perf_counter() - began
-    return {f"{name}_ms": took * 1e3, f"{name}_pause_ms": probe.longest * 1e3}
+    return {f"{name}_ms": took * 1e3, f"{name}_pause_ms": probe.longest * 1e3, f"{name}_held_ms": probe.held * 1e3}
 
 
 async def _changes(name: str, feed: Feed[Policy], appender: SqliteStore, changes: Sequence[Change]) -> dict[str, float]:
     """The loop's time for each change, alone; then the longest pause while another is there to notice."""
     spent: list[float] = []
     longest: list[float] = []
+    held: list[float] = []
     for number, change in enumerate(changes):
         entry = await appender.append(change, actor="bench", reason="bench")
         if number < _CHANGES:
@@ -127,6 +128,7 @@ async def _changes(name: str, feed: Feed[Policy], appender: SqliteStore, changes
             async with Probe() as probe:
                 await feed.poll()
             longest.append(probe.longest)
+            held.append(probe.held)
         if feed.epoch != entry.epoch:
             raise BenchError(f"epoch {entry.epoch} was not taken")
-    return {f"{name}_loop_ms": median(spent) * 1e3, f"{name}_pause_ms": max(longest) * 1e3}
+    return {f"{name}_loop_ms": median(spent) * 1e3, f"{name}_pause_ms": max(longest) * 1e3, f"{name}_held_ms": max(held) * 1e3}

@@ -80,7 +80,7 @@ async def _point(streams: int, callers: int) -> dict[str, float]:
                 raise BenchError(f"{live} streams flow, not {left}")
         if not all(b"policy_withdrawn" in client.written for client, _ in kept):
             raise BenchError("a stream ended without its error event")
-        return found | {"pause_ms": max(value for key, value in found.items() if key.endswith("_pause_ms"))}
+        return found | {what: max(value for key, value in found.items() if key.endswith(what)) for what in ("pause_ms", "held_ms")}
 
 
 async def _known(world: World, worker: Worker, subject: str) -> str:
@@ -114,4 +114,4 @@ async def _enforced(name: str, worker: Worker, path: str, change: Change) -> dic
             await worker._feed.poll()
         took = time.perf_counter() - began
     await store.close()
-    return {f"{name}_ms": took * 1e3, f"{name}_pause_ms": probe.longest * 1e3}
+    return {f"{name}_ms": took * 1e3, f"{name}_pause_ms": probe.longest * 1e3, f"{name}_held_ms": probe.held * 1e3}

@@ -6,10 +6,11 @@ from types import TracebackType
 
 
 class Probe:
-    """`async with Probe() as probe`: `probe.longest` is the longest time between two of its turns, in seconds."""
+    """`async with Probe() as probe`: `longest` is the longest time between two of its turns, `held` the most that the loop's own thread
+    worked between two of them; both in seconds. On a machine that does other things, only the second is the gate's own doing."""
 
     def __init__(self) -> None:
-        self.longest = 0.0
+        self.longest = self.held = 0.0
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Probe":
@@ -23,9 +24,9 @@ class Probe:
         self._task.cancel()
 
     async def _turn(self) -> None:
-        last = time.perf_counter()
+        last, worked = time.perf_counter(), time.thread_time()
         while True:
             await asyncio.sleep(0)
-            now = time.perf_counter()
-            self.longest = max(self.longest, now - last)
-            last = now
+            now, work = time.perf_counter(), time.thread_time()
+            self.longest, self.held = max(self.longest, now - last), max(self.held, work - worked)
+            last, worked = now, work

@@ -229,7 +229,7 @@ class ClientConnection:
         request.complete = True
         if request.body is not None:
             request.end_body()
-            self._read_body(request)
+            self._connections.turns.read(request, self._body_read)
         self._next(request)
 
     def _read_body(self, request: Request) -> None:

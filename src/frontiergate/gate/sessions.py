@@ -234,7 +234,7 @@ def _apply(keeper: "Gatekeeper", entries: Sequence[Entry], live: Iterable["Excha
     if not of_grants:
         return
     principals = {_principal(change) for change in of_grants}
-    callers = {_caller(session) for session in live if _caller(session).principal in principals}
+    callers = {caller for session in live if (caller := session.caller) is not None and caller.principal in principals}
     held = {caller: caller.grants for caller in callers}
     for principal in principals:
         keeper.callers.forget_grants(principal)

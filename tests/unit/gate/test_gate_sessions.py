@@ -30,6 +30,8 @@ from frontiergate.slices import Slices
 from frontiergate.store.protocol import Entry, GrantIssued, KeyRecord, KeyRevoked
 from tests.reference.made import CATALOGUE, CYBER, GROUPS, MODELS, OLD, PLAIN, directive, evidence, grant, instant
 
+pytestmark = pytest.mark.skipif(not room.__file__.endswith(".py"), reason="compiled sessions take only real exchanges")
+
 HERE = Whereabouts()
 VET = {"require": {"us_person": True}, "otherwise": {"vet": "caisi"}}
 US_ONLY = {"require": {"us_person": True}}

@@ -1,8 +1,10 @@
 """Redis keeps the contract, on one server and in a Cluster, and says what to do when its keys are not as they should be."""
 
 import asyncio
+import contextlib
 import itertools
 import logging
+import pathlib
 import re
 from collections.abc import Iterator
 
@@ -114,9 +116,7 @@ def test_it_is_time_to_look_at_the_latest_after_200_ms(url: str) -> None:
 
     async def story(store: Store) -> None:
         nonlocal now
-        await store.changed()
-        await until_changed(store, True)
-        await until_changed(store, False)
+        await listening(store)
         now += 0.199
         assert not await store.changed()
         now += 0.001
@@ -126,11 +126,42 @@ def test_it_is_time_to_look_at_the_latest_after_200_ms(url: str) -> None:
     with_store(lambda: RedisStore(read, {}, monotonic=lambda: now), story)
 
 
+async def listening(store: Store) -> None:
+    """Returns once nothing but a message can make `changed` true."""
+    await store.changed()
+    await until_changed(store, True)
+    await until_changed(store, False)
+
+
+def test_an_append_by_another_is_heard(url: str) -> None:
+    async def story(store: Store) -> None:
+        await listening(store)
+        other = open_store(url)
+        await other.open()
+        await append(other, DirectiveAdded(directive("a")))
+        await until_changed(store, True)
+        await other.close()
+
+    with_store(lambda: store_at(url), story)
+
+
+def test_a_server_that_is_gone_counts_as_a_change_at_once(tmp_path: pathlib.Path) -> None:
+    with RedisServer(tmp_path) as server:
+
+        async def story(store: Store) -> None:
+            await listening(store)
+            server.kill()
+            async with asyncio.timeout(10):
+                while not await store.changed():
+                    with contextlib.suppress(StoreUnavailable):
+                        await store.key("x")
+
+        with_store(lambda: store_at(server.url), story)
+
+
 def test_a_gap_in_hearing_counts_as_a_change(server: RedisServer, url: str) -> None:
     async def story(store: Store) -> None:
-        await store.changed()
-        await until_changed(store, True)
-        await until_changed(store, False)
+        await listening(store)
         server.call("CLIENT", "KILL", "TYPE", "pubsub")
         await until_changed(store, True)
 

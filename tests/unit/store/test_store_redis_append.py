@@ -8,11 +8,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 from store_contract import append, directive, grant, report, until_changed
 
+from frontiergate.config.store_url import RedisUrl, read_store_url
 from frontiergate.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
 from frontiergate.store import redis_layout
 from frontiergate.store.protocol import DirectiveAdded, Entry, GrantIssued, Position, Store
 from frontiergate.store.redis import RedisStore
 from frontiergate.store.redis_append import Appender
+from frontiergate.store.redis_dialer import Dialer
+from frontiergate.store.redis_wire import Wire
 from frontiergate.store.registry import open_store
 from tests.fixtures.redis import Proxy, RedisServer, eventually, in_step
 
@@ -242,7 +245,7 @@ def test_waiting_for_disks_needs_a_server_that_can(server: RedisServer) -> None:
     asyncio.run(main())
 
 
-def test_more_than_is_answered_in_time_is_refused_without_leaving_the_server(server: RedisServer) -> None:
+def test_more_than_is_answered_in_time_is_refused(server: RedisServer) -> None:
     async def story(proxy: Proxy, store: Store) -> None:
         proxy.swallow = True
         asked = [asyncio.create_task(store.key("x")) for _ in range(100)]
@@ -253,6 +256,40 @@ def test_more_than_is_answered_in_time_is_refused_without_leaving_the_server(ser
         assert await store.key("x") is None
 
     behind_proxy(server, story)
+
+
+def test_a_crowd_is_no_reason_to_leave_the_server(server: RedisServer) -> None:
+    async def story(proxy: Proxy, store: Store) -> None:
+        assert isinstance(store, RedisStore)
+        wire = store._link._wire
+        assert wire is not None
+        for _ in range(16):
+            await wire._turns.acquire()
+        with pytest.raises(StoreUnavailable, match="more is asked of it at once"):
+            await store.key("x")
+        assert store._link._wire is wire
+        wire._turns.release()
+        assert await store.key("x") is None
+
+    behind_proxy(server, story)
+
+
+def test_a_connection_that_the_server_closed_is_not_used_again(server: RedisServer) -> None:
+    async def main() -> None:
+        url = read_store_url(server.url)
+        assert isinstance(url, RedisUrl)
+        wire = Wire(Dialer(url, {}), ("127.0.0.1", server.port))
+        deadline = asyncio.get_running_loop().time() + 5
+        await asyncio.gather(*(wire.exchange(deadline, ("PING",)) for _ in range(3)))
+        server.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        for connection in wire._idle:
+            async with asyncio.timeout(5):
+                await connection._reader.read()  # its end has come
+        for _ in range(4):
+            assert await wire.exchange(deadline, ("PING",)) == [b"PONG"]
+        await wire.close()
+
+    asyncio.run(main())
 
 
 def test_appends_that_wait_for_one_that_hangs_are_given_up_in_time(server: RedisServer) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,7 +17,6 @@ from frontiergate.store.redis import RedisStore
 from frontiergate.store.registry import open_store
 from tests.fixtures.gate import free_port
 from tests.fixtures.redis import RedisServer, eventually, in_step
-from tests.unit.gate.gate_certificates import Authority
 
 SECRET = "open-sesame-0123456789"
 PAGE = (Path(__file__).parents[3] / "docs/how-to/share-a-store.md").read_text("utf-8")
@@ -190,56 +188,6 @@ def test_waiting_for_replicas_needs_to_see_them(server: RedisServer) -> None:
 
     with user(server, "-info"):
         with_store(lambda: open_store(at(server, wait="1"), environ={"P": SECRET}), story)
-
-
-class TestTls:
-    @pytest.fixture
-    def authority(self, tmp_path: Path) -> Authority:
-        return Authority(tmp_path / "ca")
-
-    @pytest.fixture
-    def tls_server(self, authority: Authority, tmp_path: Path) -> Iterator[RedisServer]:
-        certificate, key = authority.issues("127.0.0.1")
-        server = RedisServer(tmp_path / "tls", tls_cert_file=certificate, tls_key_file=key, tls_ca_cert_file=authority.path)
-        server._settings |= {"tls-port": str(server.port), "port": "0"}
-        try:
-            server.start()
-        except AssertionError:
-            if "REDIS_SERVER" in os.environ:
-                pytest.skip("this server is built without TLS")
-            raise
-        yield server
-        server.kill()
-
-    def test_a_server_with_a_certificate_of_the_named_authority_is_trusted(self, tls_server: RedisServer, authority: Authority) -> None:
-        certificate, key = authority.issues("gate")
-        url = f"rediss://127.0.0.1:{tls_server.port}?ca={authority.path}&certificate={certificate}&key={key}"
-
-        async def story(store: Store) -> None:
-            assert (await append(store, DirectiveAdded(directive("a")))).epoch == 1
-            await store.changed()
-            await until_changed(store, True)
-
-        with_store(lambda: open_store(url), story)
-
-    def test_others_are_not(self, tls_server: RedisServer, authority: Authority, tmp_path: Path) -> None:
-        port = tls_server.port
-        other = Authority(tmp_path / "other").path
-        for url, said in (
-            (f"rediss://127.0.0.1:{port}", "its certificate is not to be trusted; name the authority's file with ?ca=PATH"),
-            (f"rediss://127.0.0.1:{port}?ca={other}", "its certificate is not to be trusted"),
-            (f"rediss://localhost:{port}?ca={authority.path}", "its certificate is not to be trusted"),
-            (f"rediss://127.0.0.1:{port}?ca={tmp_path}/no.pem", "No such file"),
-            (f"redis://127.0.0.1:{port}", "whether it wants TLS"),
-        ):
-            assert said in failure(url)
-
-    def test_a_server_that_wants_a_certificate_of_ours_refuses_without(self, tls_server: RedisServer, authority: Authority) -> None:
-        assert "certificate" in failure(f"rediss://127.0.0.1:{tls_server.port}?ca={authority.path}")
-
-    def test_a_server_without_tls_is_told(self, tmp_path: Path) -> None:
-        with RedisServer(tmp_path / "plain") as server:
-            assert "whether it has TLS" in failure(f"rediss://127.0.0.1:{server.port}?timeout=500ms")
 
 
 def test_nobody_at_the_port_is_told() -> None:
