@@ -64,7 +64,7 @@ bench-peers: $(INSTALLED)
 # Files that are made from code; a test holds them to it.
 generate: $(INSTALLED)
 	$(BIN)/python -m frontiergate.config.reference config/frontiergate.schema.json docs/reference/config.md
-	$(BIN)/python -m frontiergate.cli.reference docs/reference/cli.md
+	$(BIN)/python -m frontiergate.cli.reference > docs/reference/cli.md
 
 # After a change of dependencies in pyproject.toml.
 lock: $(INSTALLED)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from frontiergate import __version__
-from frontiergate.cli import check_config, directives, explain, grants, keys, models, replicas, serve
+from frontiergate.cli import check_config, directives, explain, grants, keys, models, replicas, serve, store
 from frontiergate.cli.client import Client, CommandError
 from frontiergate.cli.table import plain
 
@@ -24,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"frontiergate {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for noun in (serve, check_config, directives, models, explain, grants, keys, replicas):
+    for noun in (serve, check_config, directives, models, explain, grants, keys, replicas, store):
         noun.add(commands)
     return parser
 

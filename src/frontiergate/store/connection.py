@@ -88,7 +88,12 @@ def create(path: str) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except FileExistsError:
         return
-    folder = os.open(pathlib.Path(path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    make_name_durable(pathlib.Path(path))
+
+
+def make_name_durable(path: pathlib.Path) -> None:
+    """A file's name is in its folder, which has to reach the disk too."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
     finally:

@@ -50,6 +50,20 @@ def bring_forward(connection: sqlite3.Connection, path: str) -> None:
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
 
+def begin_anew(connection: sqlite3.Connection, lineage: str) -> None:
+    """An empty log of this lineage, whatever was there before; inside the transaction that fills it. The triggers are for everyone else."""
+    triggers = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
+    tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'").fetchall()
+    for name, _ in triggers:
+        connection.execute(f"DROP TRIGGER {name}")
+    for (name,) in tables:
+        if name != "meta":
+            connection.execute(f"DELETE FROM {name}")  # noqa: S608 our own names
+    for _, statement in triggers:
+        connection.execute(statement)
+    connection.execute("UPDATE meta SET value = ? WHERE key = 'lineage'", (lineage,))
+
+
 def _seen(connection: sqlite3.Connection, path: str) -> int:
     """How many migrations the file has seen."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()

@@ -4,7 +4,6 @@ All access runs on one thread of its own, so that the event loop never waits for
 """
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +11,9 @@ from typing import Any, TypeVar
 
 from frontiergate.domain.vetting import Grant, GrantState
 from frontiergate.errors import NotFound, StoreUnavailable
+from frontiergate.store import tables
 from frontiergate.store.connection import Watch, connect, create, identity, transaction, translated
-from frontiergate.store.effects import after, check_expected, subject_of
+from frontiergate.store.effects import after, check_expected
 from frontiergate.store.protocol import (
     Change,
     Entry,
@@ -21,11 +21,9 @@ from frontiergate.store.protocol import (
     PolicyState,
     Position,
     ReplicaReport,
-    StoredDirective,
 )
-from frontiergate.store.rows import CHANGE, DIRECTIVE, GRANT, KEY, PAUSE, REPORT, decode, encode
+from frontiergate.store.rows import GRANT, KEY, REPORT, decode, encode
 from frontiergate.store.schema import bring_forward
-from frontiergate.store.tables import look_up, put, remove
 
 T = TypeVar("T")
 _BUSY = 2.0  # seconds that an append waits for another process's transaction; each takes milliseconds
@@ -76,19 +74,11 @@ class SqliteStore:
     async def append(self, change: Change, *, actor: str, reason: str, expect: int | None = None) -> Entry:
         def work(to: _Connections) -> Entry:
             with transaction(to.log, "IMMEDIATE"):
-                head, before = _head(to.log), look_up(to.log, change)
+                head, before = tables.position(to.log).epoch, tables.look_up(to.log, change)
                 if expect is not None:
                     check_expected(change, before, expect, head)
                 entry = Entry(epoch=head + 1, at=self._clock(), actor=actor, reason=reason, change=change)
-                now = after(entry, before)
-                if now is None:
-                    remove(to.log, change)
-                else:
-                    put(to.log, now)
-                to.log.execute(
-                    "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)",
-                    (entry.epoch, entry.at, actor, reason, "/".join(subject_of(change)), encode(change)),
-                )
+                tables.record(to.log, entry, after(entry, before))
             return entry
 
         return await self._run(work)
@@ -99,7 +89,7 @@ class SqliteStore:
     async def position(self) -> Position:
         def work(to: _Connections) -> Position:
             with transaction(to.log, "DEFERRED"):
-                return Position(_lineage(to.log), _head(to.log))
+                return tables.position(to.log)
 
         return await self._run(work)
 
@@ -111,18 +101,9 @@ class SqliteStore:
     async def state(self) -> PolicyState:
         def work(to: _Connections) -> PolicyState:
             with transaction(to.log, "DEFERRED"):
-                directives = to.log.execute("SELECT id, body, epoch, actor, at FROM directives ORDER BY id").fetchall()
-                pauses = to.log.execute("SELECT model, body FROM pauses ORDER BY model").fetchall()
-                epoch, lineage = _head(to.log), _lineage(to.log)
-            return PolicyState(
-                epoch=epoch,
-                directives=tuple(
-                    StoredDirective(decode(DIRECTIVE, body, f"directive {name}"), changed, actor, at)
-                    for name, body, changed, actor, at in directives
-                ),
-                pauses=tuple(decode(PAUSE, body, f"pause of {model}") for model, body in pauses),
-                lineage=lineage,
-            )
+                position = tables.position(to.log)
+                directives, pauses = tuple(tables.directives(to.log)), tuple(tables.pauses(to.log))
+            return PolicyState(position.epoch, directives, pauses, position.lineage)
 
         return await self._run(work)
 
@@ -139,21 +120,18 @@ class SqliteStore:
         return decode(GRANT, rows[0][1], f"grant {id}")
 
     async def grants_of(self, principal: str) -> tuple[Grant, ...]:
-        query = "SELECT id, body FROM grants WHERE principal = ? AND state IN (?, ?) ORDER BY id"
-        rows = await self._rows(query, principal, GrantState.ACTIVE, GrantState.SUSPENDED)
-        return tuple(decode(GRANT, body, f"grant {name}") for name, body in rows)
+        where, live = "principal = ? AND state IN (?, ?) ORDER BY id", (GrantState.ACTIVE, GrantState.SUSPENDED)
+        return await self._run(lambda to: tuple(tables.grants(to.log, where, principal, *live)))
 
     async def grants(self, *, after: str = "", limit: int = 100) -> Sequence[Grant]:
-        rows = await self._rows("SELECT id, body FROM grants WHERE id > ? ORDER BY id LIMIT ?", after, limit)
-        return tuple(decode(GRANT, body, f"grant {name}") for name, body in rows)
+        return await self._run(lambda to: tuple(tables.grants(to.log, "id > ? ORDER BY id LIMIT ?", after, limit)))
 
     async def key(self, sha256: str) -> KeyRecord | None:
         rows = await self._rows("SELECT id, body FROM keys WHERE sha256 = ?", sha256)
         return decode(KEY, rows[0][1], f"key {rows[0][0]}") if rows else None
 
     async def keys(self) -> Sequence[KeyRecord]:
-        rows = await self._rows("SELECT id, body FROM keys ORDER BY id")
-        return tuple(decode(KEY, body, f"key {name}") for name, body in rows)
+        return await self._run(lambda to: tuple(tables.keys(to.log)))
 
     async def report(self, report: ReplicaReport) -> None:
         query = "INSERT OR REPLACE INTO replicas VALUES (?, ?, ?)"
@@ -168,11 +146,7 @@ class SqliteStore:
         return tuple(decode(REPORT, body, f"report of replica {name}") for name, body in rows)
 
     async def _entries(self, where: str, *values: str | int) -> Sequence[Entry]:
-        rows = await self._rows(f"SELECT epoch, at, actor, reason, change FROM log WHERE {where}", *values)  # noqa: S608 our own text
-        return tuple(
-            Entry(epoch=epoch, at=at, actor=actor, reason=reason, change=decode(CHANGE, change, f"log entry {epoch}"))
-            for epoch, at, actor, reason, change in rows
-        )
+        return await self._run(lambda to: tuple(tables.entries(to.log, where, *values)))
 
     async def _rows(self, query: str, *values: str | int) -> list[tuple[Any, ...]]:
         return await self._run(lambda to: to.log.execute(query, values).fetchall())
@@ -195,13 +169,3 @@ class SqliteStore:
         if self._connections is not None:
             self._connections.close()
             self._connections = None
-
-
-def _head(connection: sqlite3.Connection) -> int:
-    (epoch,) = connection.execute("SELECT coalesce(max(epoch), 0) FROM log").fetchone()
-    return int(epoch)
-
-
-def _lineage(connection: sqlite3.Connection) -> str:
-    (lineage,) = connection.execute("SELECT value FROM meta WHERE key = 'lineage'").fetchone()
-    return str(lineage)
