@@ -17,3 +17,15 @@ def test_a_compiled_module_has_no_class_that_would_be_another(path: str) -> None
         if isinstance(node, ast.ClassDef):
             assert not node.keywords, f"{path}: the options of {node.name} would be dropped"
             assert "msgspec.Struct" not in map(ast.unparse, node.bases), f"{path}: {node.name} would be no Struct that msgspec knows"
+
+
+@pytest.mark.parametrize("path", COMPILED)
+def test_a_compiled_function_gives_each_kind_of_error_a_name_of_its_own(path: str) -> None:
+    """The compiler takes a name for one type: an error of another kind under it would be a TypeError."""
+    for function in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            kinds: dict[str, str] = {}
+            for node in ast.walk(function):
+                if isinstance(node, ast.ExceptHandler) and node.name is not None and node.type is not None:
+                    kind = ast.unparse(node.type)
+                    assert kinds.setdefault(node.name, kind) == kind, f"{path}: {function.name} calls a {kind} {node.name!r} too"
