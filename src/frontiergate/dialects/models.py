@@ -28,8 +28,8 @@ def read_models(operation: Operation, body: bytes | bytearray) -> list[str]:
     """The names in `body`, as sent, each once, in order; the required one is first. Raises ModelError."""
     try:
         found = jsonbody.document(body)
-    except jsonbody.RepeatedKeyError as repetition:
-        raise repeated(repetition, operation) from repetition
+    except jsonbody.RepeatedKeyError as twice:
+        raise repeated(twice, operation) from twice
     except jsonbody.JsonError as error:
         raise unreadable(error) from error
     return names_of(operation, found)
@@ -67,8 +67,8 @@ def _with_others(operation: Operation, found: Mapping[str, Raw | Looked], name: 
                 search.enter(value, operation.places[key], key)
             elif key in operation.refused and not (isinstance(value, Raw) and jsonbody.kind(value) in "nf"):  # those ask for nothing
                 raise _ambiguous(f"`{key}` cannot be used through this gate: {operation.refused[key]}; leave it out")
-    except jsonbody.RepeatedKeyError as repetition:
-        raise repeated(repetition, operation) from repetition
+    except jsonbody.RepeatedKeyError as twice:
+        raise repeated(twice, operation) from twice
     except jsonbody.JsonError as error:
         raise unreadable(error) from error
     return list(search.names)

@@ -142,8 +142,8 @@ def _read_a_little(request: "Request") -> bool:
         return False
     try:
         body.read()
-    except ModelError as error:
-        request.refuse(error.reason, untold(error))
+    except ModelError as wrong:
+        request.refuse(wrong.reason, untold(wrong))
         return False
     except Exception as defect:  # noqa: BLE001 - the last line of defence: a defect refuses, it never forwards or hangs
         _log.error("fault in reading a body", exc_info=defect)

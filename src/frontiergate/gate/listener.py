@@ -113,9 +113,9 @@ class ClientConnection:
         self._received += len(data)
         try:
             self._parser.feed_data(data)
-        except HttpParserCallbackError as wrapped:
-            if not isinstance(wrapped.__context__, _NoMore):
-                _log.error("fault in the listener", exc_info=wrapped.__context__)
+        except HttpParserCallbackError as ours:
+            if not isinstance(ours.__context__, _NoMore):
+                _log.error("fault in the listener", exc_info=ours.__context__)
                 self._unreadable(Refused(Reason.GATE_FAULT, "The gate failed to read this request. It has been logged."))
         except (HttpParserError, HttpParserUpgrade) as error:
             if not self._last:

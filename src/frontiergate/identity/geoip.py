@@ -64,8 +64,8 @@ class _Database:
             sample = any(usable(record) for _, record in islice(self._reader, _SAMPLE))
         except OSError as error:
             raise DatabaseError(f"{path}: cannot be read ({error.strerror}); put a {what} database in MaxMind's format there") from error
-        except (maxminddb.InvalidDatabaseError, ValueError) as broken:
-            raise DatabaseError(f"{path}: not a whole MaxMind database; download it again and move it into place") from broken
+        except (maxminddb.InvalidDatabaseError, ValueError) as damage:
+            raise DatabaseError(f"{path}: not a whole MaxMind database; download it again and move it into place") from damage
         if not sample:
             raise DatabaseError(f"{path}: {metadata.database_type!r} has no {what} records; configure a {what} database")
         self.kind = metadata.database_type

@@ -78,14 +78,14 @@ def pairs(text: bytes | Raw) -> dict[Key, Raw]:
     decoder = _MEMBERS if len(text) <= _LARGE else msgspec.json.Decoder(dict[Key, Raw], dec_hook=_counting())
     try:
         found = decoder.decode(text)
-    except _TooManyKeys as beyond:
-        raise too_many_members() from beyond
+    except _TooManyKeys as many:
+        raise too_many_members() from many
     except msgspec.ValidationError as other:
         raise JsonError("it is JSON, but not an object") from other
-    except msgspec.DecodeError as error:
-        raise JsonError(str(error)) from error
-    except RecursionError as depth:
-        raise JsonError(TOO_DEEP) from depth
+    except msgspec.DecodeError as malformed:
+        raise JsonError(str(malformed)) from malformed
+    except RecursionError as deep:
+        raise JsonError(TOO_DEEP) from deep
     if len(found) > MOST_MEMBERS:
         raise too_many_members()
     return found
