@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Tests: one process a core, unless told otherwise.
 JOBS ?= $(shell nproc)
-COMPILED_TESTS ?= tests/bypass tests/clients tests/faults tests/promises tests/unit/gate
+COMPILED_TESTS ?= tests/bypass tests/clients tests/faults tests/promises tests/unit/dialects tests/unit/domain tests/unit/gate tests/unit/identity tests/unit/wire
 
 .PHONY: demo run test test-compiled check coverage bench bench-peers generate lock clean
 .DEFAULT_GOAL := test

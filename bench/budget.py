@@ -4,13 +4,14 @@ By ablation: the same exchange is run again with one stage replaced by its known
 Variants take turns with the whole exchange, and each batch is measured against a fixed loop run just before it, because the machine's
 speed drifts. Kernel and event loop come from `bench.proxies`: the gate's CPU per request there, less what is measured here.
 
-usage: python -m bench.budget [--rounds 200] [--profile]
+usage: python -m bench.budget [--rounds 200] [--profile | --whole]
 """
 
 import argparse
 import cProfile
 import os
 import pstats
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,9 +23,10 @@ from unittest.mock import patch
 import uvloop
 from httptools import HttpRequestParser, HttpResponseParser
 
+from bench.compiled import compiled
 from bench.figures import Figure, measured, read
 from bench.inside import Inside, inside
-from bench.machine import PROXY_CORE, calibration, median
+from bench.machine import PROXY_CORE, BenchError, calibration, median
 from frontiergate.domain.policy import decide
 from frontiergate.gate import exchange, record
 from frontiergate.telemetry.audit import AuditLog
@@ -56,7 +58,7 @@ def _ignore(*_: object) -> None:
 
 
 def _constant(value: object) -> Callable[..., Any]:
-    return lambda *_: value
+    return lambda *_, **__: value
 
 
 def ablations(driven: Inside) -> dict[str, Callable[[], ExitStack]]:
@@ -73,7 +75,7 @@ def ablations(driven: Inside) -> dict[str, Callable[[], ExitStack]]:
 
     with (
         patch.object(exchange, "decide", keeping("decide", decide)),
-        patch.object(record, "decision", keeping("record", record.decision)),
+        patch.object(record, "admission", keeping("record", record.admission)),
         patch.object(keeper, "models", keeping("models", keeper.models)),
     ):
         driven.exchange()
@@ -92,7 +94,7 @@ def ablations(driven: Inside) -> dict[str, Callable[[], ExitStack]]:
         "address to whereabouts": without(keeper.locator, "locate", _constant(keeper.locator.locate("127.0.0.1"))),
         "facts of the caller": without(type(caller), "facts", _constant(caller.facts(keeper.locator.locate("127.0.0.1"), time.time()))),
         "decision": without(exchange, "decide", _constant(seen["decide"])),
-        "decision record": without(record, "decision", _constant(seen["record"])),
+        "decision record": without(record, "admission", _constant(seen["record"])),
         "end record": without(record, "EndRecord", _constant(seen["record"])),
         "audit: keep both records": without(keeper, "audit", _nothing_like(keeper.audit)),
         "metrics": without(keeper, "metrics", _nothing_like(keeper.metrics)),
@@ -146,7 +148,31 @@ async def measure(rounds: int) -> dict[str, Figure]:
     outside: dict[str, Figure] = {}
     if "gate_cpu_us" in proxies:
         outside = {"gate_cpu_us": proxies["gate_cpu_us"], "gate_system_us": proxies["gate_system_us"]}
-    return {**found, "stage: everything else": rest, "inside_us": total, "audit_thread_us": writing, **outside}
+    return {
+        **found,
+        "stage: everything else": rest,
+        "inside_us": total,
+        "inside_compiled_us": _compiled(),
+        "audit_thread_us": writing,
+        **outside,
+    }
+
+
+async def whole(rounds: int) -> float:
+    """All of it in µs, by whichever package is imported."""
+    async with inside() as driven:
+        unit = median(calibration() for _ in range(200))
+        return median(_batch(driven, driven.exchange) for _ in range(rounds)) * unit * 1e6
+
+
+def _compiled() -> float:
+    """The same work by the package as it is shipped. Stages cannot be taken out of it: compiled calls do not go by name."""
+    environment = {**os.environ, "PYTHONPATH": str(compiled())}
+    argv = (sys.executable, "-m", "bench.budget", "--whole")
+    ran = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise BenchError(ran.stderr[-2000:])
+    return float(ran.stdout)
 
 
 def _audit_writing(driven: Inside, unit: float) -> float:
@@ -175,8 +201,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.budget", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--profile", action="store_true", help="a profile instead")
+    parser.add_argument("--whole", action="store_true", help="print the whole's µs instead, no stages")
     given = parser.parse_args()
     os.sched_setaffinity(0, {PROXY_CORE})
+    if given.whole:
+        print(uvloop.run(whole(given.rounds)))
+        return 0
     if given.profile:
         uvloop.run(profile())
         return 0

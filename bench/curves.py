@@ -140,13 +140,18 @@ def _points(curve: Curve, figures: Figures, pattern: str) -> Points:
     return [(x, y) for x, y in found if y is not None]
 
 
+def plot(curve: Curve, figures: Figures) -> None:
+    """Its file, if it has figures."""
+    series = {name: _points(curve, figures, pattern) for name, pattern in curve.series.items()}
+    series = {name: points for name, points in series.items() if points}
+    if series:
+        svg.lines(PLOTS / f"{curve.name}.svg", curve.title, series, curve.x_label, curve.y_label)
+
+
 def plots(figures: Figures) -> None:
     """All of them that have figures."""
     for curve in CURVES:
-        series = {name: _points(curve, figures, pattern) for name, pattern in curve.series.items()}
-        series = {name: points for name, points in series.items() if points}
-        if series:
-            svg.lines(PLOTS / f"{curve.name}.svg", curve.title, series, curve.x_label, curve.y_label)
+        plot(curve, figures)
     for name, title, ending, benches in (
         ("proxies", "CPU per request", "_cpu_us", ("peers", "proxies")),
         ("streaming", "CPU per streamed event", "_event_cpu_us", ("streaming_peers", "streaming")),
@@ -161,18 +166,20 @@ def _bars(path: Path, title: str, figures: Mapping[str, Figure], ending: str) ->
         svg.bars(path, f"{title}, µs, logarithmic", values, "µs", highlight="gate")
 
 
+def section(curve: Curve, figures: Figures) -> str:
+    """A plot and its table."""
+    head = ("", *(svg.count(x) for x in curve.points.values()))
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * len(curve.points)]
+    for name, pattern in curve.series.items():
+        at = dict(_points(curve, figures, pattern))
+        cells = (shown(at[x]) if x in at else "" for x in curve.points.values())
+        lines.append(f"| {name}, {curve.y_label} | " + " | ".join(cells) + " |")
+    return f"### {curve.title}\n\n![{curve.title}](plots/{curve.name}.svg)\n\n" + "\n".join(lines)
+
+
 def sections(figures: Figures) -> str:
-    """A plot and its table for each curve."""
-    told = []
-    for curve in CURVES:
-        head = ("", *(svg.count(x) for x in curve.points.values()))
-        lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * len(curve.points)]
-        for name, pattern in curve.series.items():
-            at = dict(_points(curve, figures, pattern))
-            cells = (shown(at[x]) if x in at else "" for x in curve.points.values())
-            lines.append(f"| {name}, {curve.y_label} | " + " | ".join(cells) + " |")
-        told.append(f"### {curve.title}\n\n![{curve.title}](plots/{curve.name}.svg)\n\n" + "\n".join(lines))
-    return "\n\n".join([*told, _memory(figures)])
+    """All of them."""
+    return "\n\n".join([*(section(curve, figures) for curve in CURVES), _memory(figures)])
 
 
 def _memory(figures: Figures) -> str:

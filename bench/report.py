@@ -97,6 +97,7 @@ def budget(figures: Figures) -> str:
     stages = [(key.removeprefix("stage: "), float(value)) for key, value in of.items() if key.startswith("stage: ")]
     rows = [(name, shown(value) if value >= 0.05 else "< 0.05") for name, value in sorted(stages, key=lambda stage: -stage[1])]
     rows.append(("**inside, all of it**", cell(figures, "inside_us", "budget")))
+    rows.append(("**the same, compiled as it is shipped**", cell(figures, "inside_compiled_us", "budget")))
     rows.append(("the audit's thread: encode and write both records", cell(figures, "audit_thread_us", "budget")))
     rows.append(("**measured over real sockets**, whole process tree", cell(figures, "gate_cpu_us", "budget")))
     rows.append(("… of which in the kernel", cell(figures, "gate_system_us", "budget")))

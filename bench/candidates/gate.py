@@ -22,9 +22,10 @@ from frontiergate.store.rows import encode
 
 OTHER = "openai/other"
 PROGRAMME = "caisi"
+OPERATOR_TOKEN = "operator-token-for-benches"
+SERVING = '"message": "serving"'  # what each worker's log says once it has its policy
 _FLUSH = 0.6  # seconds; workers write their counters four times a second
 _START = 30.0
-_SERVING = '"message": "serving"'
 _ORDER = {"authority": "Bureau of Industry and Security", "reference": "IS-2026-014"}
 _REQUIREMENTS: tuple[dict[str, Any], ...] = (
     {"us_person": True},
@@ -72,7 +73,7 @@ def configuration(world: World, port: int, control_port: int, workers: int = 1) 
 def write(world: World, port: int, workers: int = 1) -> tuple[Path, int]:
     """The configuration file and the control plane's port; the grant that callers need is in the store."""
     control_port = free_port()
-    (world.directory / "operator-token").write_text("operator-token-for-benches")
+    (world.directory / "operator-token").write_text(OPERATOR_TOKEN)
     path = world.directory / "frontiergate.yaml"
     path.write_text(json.dumps(configuration(world, port, control_port, workers), indent=1))
     give_grants(world.directory / "state.db", [PRINCIPAL])
@@ -108,7 +109,7 @@ def _prepare(workers: int, interpreted: bool) -> Callable[[World, int], Setup]:
         path, control_port = write(world, port, workers)
         environment = {} if interpreted else {"PYTHONPATH": str(compiled())}
         command = Command((sys.executable, "-m", "frontiergate.cli.main", "serve", "--config", str(path)), environment)
-        return Setup((command,), world.bearer(), control_port, (_SERVING, workers))
+        return Setup((command,), world.bearer(), control_port, (SERVING, workers))
 
     return prepare
 

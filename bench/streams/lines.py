@@ -1,12 +1,13 @@
-"""The two generators of streams as children of a bench, pinned to the load's core and led by lines on their pipes."""
+"""The generators of streams as children of a bench, by default on the load's core, led by lines on their pipes."""
 
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from types import TracebackType
 from typing import IO, Any, Self
 
-from bench.machine import LOAD_CORE, BenchError
+from bench.machine import CORES, LOAD_CORE, BenchError
 from bench.processes import ask
 from bench.running import Running
 from bench.world import World
@@ -15,8 +16,8 @@ from bench.world import World
 class Child:
     """A generator that is told things on its standard input and tells things on its standard output."""
 
-    def __init__(self, module: str, *arguments: object) -> None:
-        argv = ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", module, *map(str, arguments)]
+    def __init__(self, module: str, *arguments: object, cores: Sequence[int] = (LOAD_CORE,)) -> None:
+        argv = ["taskset", "-c", ",".join(map(str, cores)), sys.executable, "-m", module, *map(str, arguments)]
         self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -57,13 +58,13 @@ class Child:
         self._output.close()
 
 
-class StreamUpstream(Child):
-    """An upstream of streams where the world says that the upstream is."""
+class _Upstream(Child):
+    """A generator where the world says that the upstream is."""
 
-    def __init__(self, world: World, *, events: int = 0, pace: int = 20) -> None:
+    def __init__(self, module: str, world: World, *arguments: object, cores: Sequence[int]) -> None:
         plain = world.directory / "answer.json"
         plain.write_bytes(world.answer)
-        super().__init__("bench.streams.upstream", world.port, plain, "--events", events, "--pace", pace)
+        super().__init__(module, world.port, plain, *arguments, cores=cores)
 
     def wait_listening(self, world: World) -> None:
         """Returns once it answers."""
@@ -75,6 +76,20 @@ class StreamUpstream(Child):
                     raise BenchError("the upstream of streams did not start") from None
             else:
                 return
+
+
+class EndlessUpstream(_Upstream):
+    """One whose streams only the gate ends, with an event each `pace` ms. On any core."""
+
+    def __init__(self, world: World, *, pace: int) -> None:
+        super().__init__("bench.streams.endless", world, "--pace", pace, cores=CORES)
+
+
+class StreamUpstream(_Upstream):
+    """One whose streams have so many events, one each `pace` ms, once they are let flow."""
+
+    def __init__(self, world: World, *, events: int = 0, pace: int = 20) -> None:
+        super().__init__("bench.streams.upstream", world, "--events", events, "--pace", pace, cores=(LOAD_CORE,))
 
     def flow(self) -> None:
         """Let all streams flow to their ends."""

@@ -11,7 +11,7 @@ import asyncio
 import sys
 import time
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import httptools
 import uvloop
@@ -31,6 +31,13 @@ def event() -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+class Kept(Protocol):
+    """Where the streams that were asked for are kept."""
+
+    def begun(self, transport: asyncio.Transport) -> None: ...
+    def ended(self, transport: asyncio.Transport) -> None: ...
+
+
 class Streams:
     """All streams, in the order in which they were asked for."""
 
@@ -38,6 +45,12 @@ class Streams:
         self.open: list[asyncio.Transport] = []
         self._events = events
         self._pace = pace
+
+    def begun(self, transport: asyncio.Transport) -> None:
+        self.open.append(transport)
+
+    def ended(self, transport: asyncio.Transport) -> None:
+        """Whoever has it still learns by writing to it."""
 
     async def flow(self) -> None:
         """Send every stream its events, then its end."""
@@ -59,7 +72,7 @@ class Streams:
 class Connection(asyncio.Protocol):
     """Answers each whole request with a stream, or with `plain` where it asks for none."""
 
-    def __init__(self, streams: Streams, plain: bytes) -> None:
+    def __init__(self, streams: Kept, plain: bytes) -> None:
         self._streams = streams
         self._plain = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(plain), plain)
         self._parser = httptools.HttpRequestParser(self)
@@ -67,6 +80,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._streams.ended(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
@@ -78,7 +94,7 @@ class Connection(asyncio.Protocol):
         end, self._end = self._end, b""
         if b'"stream":true' in end:
             self._transport.write(_HEAD + event())
-            self._streams.open.append(self._transport)
+            self._streams.begun(self._transport)
         else:
             self._transport.write(self._plain)
 

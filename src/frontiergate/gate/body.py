@@ -145,8 +145,8 @@ def _read_a_little(request: "Request") -> bool:
     except ModelError as wrong:
         request.refuse(wrong.reason, untold(wrong))
         return False
-    except Exception as error:  # noqa: BLE001 - the last line of defence: a defect refuses, it never forwards or hangs
-        _log.error("fault in reading a body", exc_info=error)
+    except Exception as defect:  # noqa: BLE001 - the last line of defence: a defect refuses, it never forwards or hangs
+        _log.error("fault in reading a body", exc_info=defect)
         request.refuse(Reason.GATE_FAULT, "The gate failed to read this request. It has been logged.")
         return False
     body.queued = body.unread
