@@ -26,7 +26,7 @@ _LARGE: Final = 256 << 10  # bytes, from which on none is: up to 1 ms for ordina
 _MOST_COMMAS: Final = 8192  # of one in between that is read at once; nothing costs time but what stands between commas
 _BLOCK: Final = 64 << 10  # bytes; smaller pieces are put together, so that they weigh no more than what is in them
 _STEP: Final = 32 << 10  # bytes read at once
-_TURN: Final = 0.002  # seconds of a turn of the loop for all large bodies, and one step more
+_TURN: Final = 0.001  # seconds of a turn of the loop for all large bodies, and one step more
 _MOST_TOLD: Final = 4  # connections that are read on in one turn, each up to 256 KiB: half a millisecond
 
 
