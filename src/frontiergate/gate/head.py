@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
 _FIELD_OVERHEAD: Final = 32  # what a field weighs besides its bytes, so that many empty ones are bounded too (RFC 9113 section 6.5.2)
 _JSON_TYPES: Final = frozenset({b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"})
-_REMEMBERED: Final = 2048  # heads
-_LARGEST_REMEMBERED: Final = 4096  # bytes: 8 MiB in all at the most
+_GENERATION: Final = 16 << 20  # bytes of heads that are remembered before the older generation is dropped: some 8,000 callers
+_LARGEST: Final = 4096  # bytes of a head that is worth it
+_WEIGHT: Final = 1024  # bytes that a reading weighs besides its text
 
 
 class Head:
@@ -81,24 +82,37 @@ def unreadable(refused: Refused) -> Head:
 
 
 class Heads:
-    """The readings that are remembered, by method, version, target and fields."""
+    """The readings that are remembered, by method, version, target and fields.
 
-    __slots__ = ("_known",)
+    In two generations: when the younger is full it becomes the older, and what is asked for again moves on. So a crowd that is larger
+    than the memory pushes out who has not come lately, not everybody at once.
+    """
+
+    __slots__ = ("_older", "_size", "_younger")
 
     def __init__(self) -> None:
-        self._known: dict[tuple[object, ...], Head] = {}
+        self._younger: dict[tuple[object, ...], Head] = {}
+        self._older: dict[tuple[object, ...], Head] = {}
+        self._size = 0  # bytes of the younger
 
     def read(self, ground: "Ground", line: tuple[bytes, bytes, str], fields: list[bytes], *, keep_alive: bool) -> Head:
         """The reading of a head. `line`: method, target and version; `fields`: names and values in turn, without Content-Length."""
         key = (*line, *fields)
-        head = self._known.get(key)
+        head = self._younger.get(key)
         if head is None:
-            head = _Reading(ground, *line).read(fields, keep_alive=keep_alive)
-            if len(line[1]) + sum(map(len, fields)) <= _LARGEST_REMEMBERED:
-                if len(self._known) >= _REMEMBERED:
-                    self._known.clear()
-                self._known[key] = head
+            head = self._older.get(key)
+            if head is None:
+                head = _Reading(ground, *line).read(fields, keep_alive=keep_alive)
+            self._keep(key, head, len(line[1]) + sum(map(len, fields)))
         return head
+
+    def _keep(self, key: tuple[object, ...], head: Head, size: int) -> None:
+        if size > _LARGEST:
+            return
+        if self._size > _GENERATION:
+            self._older, self._younger, self._size = self._younger, {}, 0
+        self._younger[key] = head
+        self._size += size + _WEIGHT
 
 
 class _Reading:
