@@ -1,6 +1,8 @@
 """A snapshot's file: what is in it, who may read it, and what is not taken for one."""
 
+import errno
 import json
+import os
 import pathlib
 import re
 import stat
@@ -100,6 +102,17 @@ def test_a_folder_that_is_none_is_told(file: pathlib.Path, url: str, keys: Keys,
         take_out(url, file.parent / where, keys)
 
 
+def test_what_cannot_be_finished_leaves_nothing(file: pathlib.Path, url: str, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = sorted(file.parent.iterdir())
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="cannot be written: No space left on device; check the folder and its free space"):
+        take_out(url, file.with_name("again"), keys)
+    assert sorted(file.parent.iterdir()) == before
+
+
 def test_an_empty_store_can_be_moved_too(url: str, empty: str, tmp_path: pathlib.Path, keys: Keys) -> None:
     fill(url, ())
     take_out(url, tmp_path / "nothing", keys)
@@ -192,6 +205,11 @@ class TestNoOtherFileIsTaken:
     def test_with_other_things_than_its_log_adds_up_to(self, file: pathlib.Path, keys: Keys, refusal: Callable[[], str], line: int) -> None:
         signed(file, keys, lambda parts: parts.pop(line))
         assert re.search(r"line \d+: it is in force otherwise than its log says|goes on behind its log", refusal())
+
+    def test_with_another_state_than_its_log_says(self, file: pathlib.Path, keys: Keys, refusal: Callable[[], str]) -> None:
+        number = 1 + len(HISTORY) + 2
+        signed(file, keys, lambda parts: parts.__setitem__(number, parts[number].replace(b'"suspended"', b'"active"')))
+        assert f"line {number + 1}: it is in force otherwise than its log says" in refusal()
 
     def test_with_more_behind_its_log(self, file: pathlib.Path, keys: Keys, refusal: Callable[[], str]) -> None:
         signed(file, keys, lambda parts: parts.append(parts[-1]))
