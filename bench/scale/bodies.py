@@ -7,6 +7,7 @@ are made to be costly.
 """
 
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.candidates import plain
@@ -48,7 +49,7 @@ def _size(world: World, candidate: Candidate, size: str, seconds: float) -> dict
     body = World.request_of(BODIES[size] - len(World.request_of(0)))
     with running(world, candidate) as run:
         lua = script(world.directory / "body.lua", body, run.setup.headers)
-        found = _gate(run, lua, size, seconds) if candidate.name == "gate" else {}
+        found = _gate(run, lua, body, size, seconds) if candidate.name == "gate" else {}
         before = run.processes.cpu().total
         seen = load(run.port, lua, seconds, _CONNECTIONS[size])
         cpu = (run.processes.cpu().total - before) / seen.requests * 1e6
@@ -57,22 +58,26 @@ def _size(world: World, candidate: Candidate, size: str, seconds: float) -> dict
     return found | {f"body_{size}_{candidate.name}_cpu_us": cpu}
 
 
-def _gate(run: Running, lua: Path, size: str, seconds: float) -> dict[str, float]:
+def _gate(run: Running, lua: Path, body: bytes, size: str, seconds: float) -> dict[str, float]:
     """Memory and pause, apart from the CPU that pings would add to."""
     worker = run.processes.worker("frontiergate.worker")
-    before = _reset_peak(worker)
-    load(run.port, lua, 1, _CONNECTIONS[size])
-    peak = (status(worker, "VmHWM") - before) / 1024
-    each = peak / _CONNECTIONS[size]
+    each = _memory(run, worker, body, _CONNECTIONS[size])
     found = {f"body_{size}_rss_mib": each}
     if _CONNECTIONS[size] == 1:
-        found[f"body_{size}_rss_over_body_mib"] = each - BODIES[size] / 2**20
-        before = _reset_peak(worker)
-        load(run.port, lua, 1, _AT_ONCE)
-        all_of_them = (status(worker, "VmHWM") - before) / 1024
-        found[f"body_{size}_at_once_rss_over_body_mib"] = all_of_them / _AT_ONCE - BODIES[size] / 2**20
+        found[f"body_{size}_rss_over_body_mib"] = each - len(body) / 2**20
+        found[f"body_{size}_at_once_rss_over_body_mib"] = _memory(run, worker, body, _AT_ONCE) - len(body) / 2**20
     longest, p99 = _pause(run, lua, size, seconds)
     return found | {f"body_{size}_loop_pause_ms": longest, f"body_{size}_loop_pause_p99_ms": p99}
+
+
+def _memory(run: Running, worker: int, body: bytes, at_once: int) -> float:
+    """MiB that one of so many requests at once takes."""
+    before = _reset_peak(worker)
+    with ThreadPoolExecutor(at_once) as callers:
+        statuses = {answer[0] for answer in callers.map(lambda _: ask(run.port, body, run.setup.headers, timeout=60), range(2 * at_once))}
+    if statuses != {200}:
+        raise BenchError(f"not every answer was a 200: {statuses}")
+    return (status(worker, "VmHWM") - before) / 1024 / at_once
 
 
 def _reset_peak(pid: int) -> int:

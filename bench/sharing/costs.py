@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from bench.machine import BenchError
-from bench.redis import Redis
+from bench.redisserver import Redis
 from bench.scale.decisions import catalogue_of, grant_of, made
 from bench.sharing import crowd
 from frontiergate.domain.directive import Directive

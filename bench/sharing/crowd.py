@@ -10,7 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from bench.machine import BenchError
-from bench.redis import Redis
+from bench.redisserver import Redis
 from frontiergate.store.protocol import Store
 from frontiergate.store.registry import open_store
 

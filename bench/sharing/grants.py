@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from bench.machine import PROXY_CORE, BenchError
-from bench.redis import Redis, command, redis_server
+from bench.redisserver import Redis, command, redis_server
 from bench.scale.decisions import grant_of
 from bench.sharing import crowd
 from bench.sharing.costs import Cost, cost_of, redis_store

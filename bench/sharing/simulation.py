@@ -216,7 +216,7 @@ class Simulation:
         late = self._behind(_WARM + seconds)
         enforced, look_ups = sorted(self._enforced + late) or [0.0], sorted(self._look_ups) or [0.0]
         return Outcome(
-            utilisation=sum(busy.values()),
+            utilisation=min(1.0, sum(busy.values())),  # a queue that only grows counts what is not done yet
             shares=busy,
             enforced_p50=quantile(enforced, 0.5),
             enforced_p99=quantile(enforced, 0.99),
