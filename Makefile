@@ -54,10 +54,10 @@ coverage: $(INSTALLED)
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='src/frontiergate/domain/*' --fail-under=100
 
-# What the gate costs beside nginx and haproxy; the figures go to docs/figures, the tables to docs/performance.md. A machine that does
-# nothing else, please.
+# What the gate costs beside nginx and haproxy, and how soon replicas enforce; the figures go to docs/figures, the tables to docs. A
+# machine that does nothing else, please.
 bench: $(INSTALLED)
-	@for bench in tools proxies latency streaming idle scale budget tried enforcement report; do $(BIN)/python -m bench.$$bench || exit 1; done
+	@for bench in tools proxies latency streaming idle scale budget tried enforce scaling report; do $(BIN)/python -m bench.$$bench || exit 1; done
 
 # Envoy, LiteLLM and Portkey too, each of a pinned version, installed into ~/.cache/frontiergate-bench.
 bench-peers: $(INSTALLED)

@@ -1,6 +1,6 @@
 """P4: a tightened policy is in force on every replica, for new requests and for streams already flowing; who enforces is reported.
 
-How long that takes is measured in bench/enforcement.py; these tests say that it happens, not when.
+How long that takes is measured in bench/enforce.py; these tests say that it happens, not when.
 """
 
 import asyncio
