@@ -8,6 +8,7 @@ usage: python -m bench.scaling [--small] [--times 2000] [--seconds 30]
 """
 
 import argparse
+import functools
 import itertools
 import os
 import sys
@@ -83,7 +84,7 @@ def modelled(found: Costs, stored: grants.Stored) -> dict[str, Figure]:
     }
     for what, load_of in varied.items():
         for limit, name in ((0.7, "busy"), (1.0, "full")):
-            told[f"{name}_at_{what}"] = model.breaks_at(lambda number, of=load_of: model.utilisation(found, of(number)), limit)
+            told[f"{name}_at_{what}"] = model.breaks_at(functools.partial(_utilisation, found, load_of), limit)
     told |= {f"lever_{name}": replicas for name, replicas in model.levers(found, sizes.CHANGE, sizes.LOOK_UPS).items()}
     more = sizes.GRANTS_GOAL / stored.grants
     return told | {
@@ -94,6 +95,10 @@ def modelled(found: Costs, stored: grants.Stored) -> dict[str, Figure]:
         "goal_load_s": stored.load * more,
         "goal_restart_all_s": found.start.server * sizes.GOAL,
     }
+
+
+def _utilisation(found: Costs, load_of: Callable[[float], Load], number: float) -> float:
+    return model.utilisation(found, load_of(number))
 
 
 def measure(times: int, seconds: float, *, small: bool) -> dict[str, Figure]:

@@ -7,7 +7,7 @@ tell: who waits for whom.
 import math
 from collections.abc import Callable, Mapping
 
-from bench.sharing.costs import Costs
+from bench.sharing.costs import Cost, Costs
 from bench.sharing.simulation import HEARTBEAT, LOOK, POLL, READINESS, WORKERS, Load
 
 Rates = Mapping[str, float]  # a second, by kind of question
@@ -36,7 +36,12 @@ def _at_latest(rate: float, time: float) -> float:
 
 def shares(costs: Costs, load: Load, look: float = LOOK) -> dict[str, float]:
     """Of one core of the server, by kind."""
-    return {kind: rate * getattr(costs, kind).server for kind, rate in rates(load, look).items()}
+    return {kind: rate * _cost(costs, kind).server for kind, rate in rates(load, look).items()}
+
+
+def _cost(costs: Costs, kind: str) -> Cost:
+    cost: Cost = getattr(costs, kind)
+    return cost
 
 
 def utilisation(costs: Costs, load: Load, look: float = LOOK) -> float:
@@ -46,7 +51,7 @@ def utilisation(costs: Costs, load: Load, look: float = LOOK) -> float:
 
 def network(costs: Costs, load: Load) -> float:
     """Bytes a second to and from the server."""
-    return sum(rate * (getattr(costs, kind).received + getattr(costs, kind).sent) for kind, rate in rates(load).items())
+    return sum(rate * (_cost(costs, kind).received + _cost(costs, kind).sent) for kind, rate in rates(load).items())
 
 
 def replica_share(costs: Costs, load: Load) -> float:

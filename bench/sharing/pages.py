@@ -127,8 +127,8 @@ def levers(figures: Figures) -> str:
 
 
 def simulation(figures: Figures) -> str:
-    """Every curve."""
-    return "\n\n".join(curves.section(curve, figures) for curve in CURVES)
+    """Every curve; nothing while there are no figures, as there are no plots then either."""
+    return "\n\n".join(curves.section(curve, figures) for curve in CURVES) if figures["scaling"] else ""
 
 
 def plots(figures: Figures) -> None:

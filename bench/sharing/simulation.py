@@ -7,8 +7,9 @@ of readiness for each gate asks for the head and all reports.
 """
 
 import heapq
+import math
 import random
-from collections import Counter
+from collections import defaultdict
 
 import msgspec
 
@@ -19,7 +20,7 @@ LOOK = 0.2  # as in store.redis
 HEARTBEAT = 1.0
 WORKERS = 4  # replicas of one gate
 READINESS = 10.0  # seconds between two probes of one gate
-_NEVER = float("inf")
+_NEVER = math.inf
 _WARM = 2.0  # simulated seconds that do not count
 
 
@@ -61,7 +62,7 @@ class _Server:
 
     def __init__(self) -> None:
         self.free_at = 0.0
-        self.busy: Counter[str] = Counter()
+        self.busy: defaultdict[str, float] = defaultdict(float)
 
     def serve(self, kind: str, arrives: float, takes: float) -> float:
         """When it is done."""
@@ -83,7 +84,9 @@ class _Replica:
         self.report_at = phase * HEARTBEAT
         self.heard_at = _NEVER  # the first message that it has not acted on; and the last that is on its way or there
         self.heard_last = 0.0
-        self.epoch = self.target = self.turn = 0
+        self.epoch = 0
+        self.target = 0
+        self.turn = 0
         self.resting = True
 
     def next_poll(self) -> float:
@@ -91,7 +94,7 @@ class _Replica:
         due = min(self.heard_at, self.look_at, self.report_at)
         if due <= self.base:
             return self.base
-        return self.base + POLL * -int((self.base - due) // POLL)
+        return self.base + POLL * math.ceil((due - self.base) / POLL)
 
 
 class Simulation:
@@ -124,9 +127,8 @@ class Simulation:
                 self._at(self._chance.expovariate(rate), kind, 0)
         while self._due and self._due[0][0] < end:
             at, _, kind, whom = heapq.heappop(self._due)
-            rate = arrivals.get(kind)
-            if rate:
-                self._at(at + self._chance.expovariate(rate), kind, 0)
+            if kind in arrivals:
+                self._at(at + self._chance.expovariate(arrivals[kind]), kind, 0)
                 self._arrived(kind, at)
             else:
                 self._step(kind, at, whom)
