@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable
 from typing import Literal
 
 import hypothesis.strategies as st
+import redis
 from hypothesis import event
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-import redis
 from frontiergate.config.store_url import RedisUrl, read_store_url
 from frontiergate.errors import Conflict, NotFound, OutcomeUnknown, StoreUnavailable
 from frontiergate.store.protocol import Change, Entry, Store
