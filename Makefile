@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 JOBS ?= $(shell nproc)
 COMPILED_TESTS ?= tests/bypass tests/clients tests/faults tests/promises tests/unit/dialects tests/unit/domain tests/unit/gate tests/unit/identity tests/unit/wire
 
-.PHONY: demo run test test-compiled check coverage bench bench-peers generate lock clean
+.PHONY: demo run test servers test-compiled check coverage bench bench-peers generate lock clean
 .DEFAULT_GOAL := test
 
 # A Debian without python3-venv cannot make a virtual environment: root gets the package, anyone else its name.
@@ -38,7 +38,13 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check
+# What the tests of the shared store want: root gets it, anyone else its name, and those tests are skipped.
+servers:
+	@command -v redis-server >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq redis-server; \
+	  else echo "redis-server is missing, so the tests of the shared store are skipped (apt-get install redis-server)." >&2; fi; }
+
+test: check servers
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 # The tests that drive whole gates, against the package as it is shipped: its per-request path compiled. Needs a C compiler.
