@@ -129,7 +129,11 @@ CURVES = (
         "bytes",
         "ms",
         {name: float(size) for name, size in sizes.BODIES.items()},
-        {"longest": "body_{}_loop_pause_ms", "p99 of pings": "body_{}_loop_pause_p99_ms"},
+        {
+            "longest": "body_{}_loop_pause_ms",
+            "p99 of pings": "body_{}_loop_pause_p99_ms",
+            "the loop's own work in one go": "body_{}_held_ms",
+        },
     ),
     Curve("workers", "CPU per request over workers", "workers", "µs of CPU", _counts((1, 2)), {"gate": "workers_{}_cpu_us"}),
 )
@@ -194,6 +198,8 @@ def _memory(figures: Figures) -> str:
         ("a worker's look-ups of 1,000 among 1 M grants", "grants_1000000_worker_kib", "KiB"),
         ("a request with a body of 2 MB", "body_2mb_rss_mib", "MiB"),
         ("a request with a body of 30 MB", "body_30mb_rss_mib", "MiB"),
+        ("… beyond the body, alone", "body_30mb_rss_over_body_mib", "MiB"),
+        ("… beyond the body, one of ten at once", "body_30mb_at_once_rss_over_body_mib", "MiB"),
         ("gate, 1 worker, under load (with supervisor and control plane)", "workers_1_rss_mib", "MiB"),
         ("gate, 2 workers, under load", "workers_2_rss_mib", "MiB"),
     )

@@ -27,6 +27,7 @@ _MOST_COMMAS: Final = 8192  # of one in between that is read at once; nothing co
 _BLOCK: Final = 64 << 10  # bytes; smaller pieces are put together, so that they weigh no more than what is in them
 _STEP: Final = 32 << 10  # bytes read at once
 _TURN: Final = 0.001  # seconds of a turn of the loop for all large bodies, and one step more
+_FREED: Final = 8  # pieces
 _MOST_TOLD: Final = 4  # connections that are read on in one turn, each up to 256 KiB: half a millisecond
 
 
@@ -95,6 +96,13 @@ class Body:
             self.pieces.append(bytes(self._gathered))
             self._size += len(self._gathered)
             self._gathered.clear()
+
+
+def let_go(pieces: list[bytes]) -> None:
+    """Free them, a few in each turn of the loop: to free 30 MB at once takes 4 ms."""
+    del pieces[-_FREED:]
+    if pieces:
+        asyncio.get_running_loop().call_soon(let_go, pieces)
 
 
 class Turns:

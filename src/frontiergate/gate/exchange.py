@@ -225,7 +225,7 @@ class Exchange:
         self.phase = WAITING
         self._upstream = connection
         whole, body = request.whole, request.body
-        request.drop_body()
+        request.whole, request.body = b"", None
         length = str(request.body_size).encode()
         head = b"".join((request.head.for_upstream(upstream), self.request_id.encode(), _LENGTH, length, b"\r\n\r\n"))
         self._client.set_deadline(self._keeper.first_byte_timeout)

@@ -135,7 +135,6 @@ class ClientConnection:
         self._drop_pending()
         if self._request is not None:
             self.body_freed(self._request)
-            self._request = None
         if self._exchange is not None:
             self._exchange.client_gone()
 
@@ -337,6 +336,8 @@ class ClientConnection:
 
     def body_freed(self, request: Request) -> None:
         """The request's body is not held any more."""
+        if request.body is not None:
+            request.drop_body()
         self._connections.buffered -= request.held
         request.held = 0
 

@@ -2,7 +2,7 @@
 
 from frontiergate.dialects.models import read_models
 from frontiergate.domain.reason import Reason
-from frontiergate.gate.body import SMALL, Body
+from frontiergate.gate.body import SMALL, Body, let_go
 from frontiergate.gate.head import Head
 from frontiergate.gate.refused import Refused
 
@@ -77,5 +77,7 @@ class Request:
         return read_models(self.head.route.operation, self.whole)
 
     def drop_body(self) -> None:
-        """Keep nothing of the body: it is sent or refused."""
+        """Keep nothing of the body, which is not needed any more."""
+        if self.body is not None:
+            let_go(self.body.pieces)
         self.whole, self.body = b"", None

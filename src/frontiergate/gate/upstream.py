@@ -14,6 +14,7 @@ from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrad
 from frontiergate.config.load import secret
 from frontiergate.config.schema import Upstream as UpstreamConfig
 from frontiergate.config.tls import client_context
+from frontiergate.gate.body import let_go
 from frontiergate.gate.fields import CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING, ResponseFields
 
 _MAX_INTERIM: Final = 8  # 1xx responses accepted before the final one
@@ -238,6 +239,11 @@ class UpstreamConnection:
             elif self._receiver is not None:
                 self._receiver.request_sent()
 
+    def _forget_unsent(self) -> None:
+        if self._unsent:
+            let_go(self._unsent)
+            self._unsent = []
+
     def release(self) -> None:
         """The exchange has ended well: keep the connection if HTTP allows it and nothing is left over."""
         self._receiver = None
@@ -261,7 +267,7 @@ class UpstreamConnection:
     def abort(self) -> None:
         """Close at once; the receiver is not told."""
         self._receiver = None
-        self._unsent.clear()
+        self._forget_unsent()
         self._transport.abort()
 
     @property
@@ -318,7 +324,7 @@ class UpstreamConnection:
         self._send_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._unsent.clear()
+        self._forget_unsent()
         self._upstream.gone(self)
         if self._receiver is not None and not self.answer.complete:
             self._fail("it closed the connection before its answer had ended")

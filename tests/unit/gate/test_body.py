@@ -127,3 +127,21 @@ def test_a_body_that_is_refused_meanwhile_is_not_read_on() -> None:
 
     asyncio.run(run())
     assert told == [request]
+
+
+def test_a_large_body_is_freed_in_several_turns() -> None:
+    """A policy's refusal of 30 MB would else hold the loop for longer than its judgement."""
+    request = a_request(text(3_000_000))
+    assert request.body is not None
+    pieces = request.body.pieces
+
+    async def run() -> list[int]:
+        left = [len(pieces)]
+        request.drop_body()
+        while pieces:
+            left.append(len(pieces))
+            await asyncio.sleep(0)
+        return left
+
+    assert asyncio.run(run()) == [12, 4]
+    assert request.body is None
