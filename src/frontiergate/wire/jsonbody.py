@@ -22,7 +22,8 @@ _LARGE = 64 << 10  # bytes; below, even the most members that fit cost under 10 
 TOO_DEEP = "it is nested too deeply"
 _LONGEST_NAME = 32  # characters; a longer key folds to no name that anyone asks for
 _SHOWN = 64  # characters of a key in a message
-_LETTER = re.compile(rb"\\u00(?:4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9a])")  # an escaped one of a key, in lower case; `_` is one too
+# What an escape in a key can hide, in lower case: a letter, `_`, or the NUL that ends the key to a C library.
+_LETTER = re.compile(rb"\\u00(?:00|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9a])")
 
 
 class JsonError(ValueError):
