@@ -63,12 +63,13 @@ def file(tmp_path: Path) -> Path:
 @contextlib.contextmanager
 def reporting(url: str) -> Iterator[None]:
     """A replica that lives: it reports again and again."""
-    over = threading.Event()
+    over, begun = threading.Event(), threading.Event()
 
     async def live() -> None:
         store = open_store(url)
         for beat in itertools.count():
             await store.report(report("host/0", heartbeat=float(beat)))
+            begun.set()
             if over.wait(0.05):
                 break
         await store.forget_replica("host/0", "i1")
@@ -77,6 +78,7 @@ def reporting(url: str) -> Iterator[None]:
     thread = threading.Thread(target=asyncio.run, args=(live(),))
     thread.start()
     try:
+        assert begun.wait(10)
         yield
     finally:
         over.set()
