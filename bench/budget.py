@@ -99,7 +99,7 @@ def ablations(driven: Inside) -> dict[str, Callable[[], ExitStack]]:
         "audit: keep both records": without(keeper, "audit", _nothing_like(keeper.audit)),
         "metrics": without(keeper, "metrics", _nothing_like(keeper.metrics)),
         "live sessions": without(keeper, "sessions", _nothing_like(keeper.sessions)),
-        "lease": without(keeper, "stale", _constant(False)),
+        "lease": without(keeper, "require_current", _constant(None)),
         "request id": without(keeper, "request_id", _constant("req_000000000000000000")),
     }
 

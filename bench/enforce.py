@@ -116,7 +116,7 @@ class Bench:
                 raise BenchError(f"a stream ended with {caller.end[-300:]!r}")
             pid = holders[caller.ports]
             severed[pid] = max(severed.get(pid, 0.0), caller.ended_at - at)
-        enforced = [report.enforced_at - at for report in reports]
+        enforced = [report.reached(done["epoch"]).at - at for report in reports]
         seen.enforced += enforced
         seen.refused += refused.values()
         seen.severed += severed.values()
@@ -125,7 +125,7 @@ class Bench:
     async def _lifted(self, seen: Flips) -> None:
         done = await self._running.lift()
         reports = await self._running.enforced(done["epoch"])
-        seen.lifted += [report.enforced_at - done["appended_at"] for report in reports]
+        seen.lifted += [report.reached(done["epoch"]).at - done["appended_at"] for report in reports]
         for probe in self._probes.values():
             if not (await probe.ask()).startswith(b"HTTP/1.1 200"):
                 raise BenchError("a request was refused after all replicas lifted the withdrawal")

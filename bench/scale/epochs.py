@@ -21,8 +21,9 @@ from frontiergate.domain.directive import Directive
 from frontiergate.domain.groups import resolve_groups
 from frontiergate.domain.policy import Policy
 from frontiergate.store.compiled import Compiler
-from frontiergate.store.feed import Feed, Replica
+from frontiergate.store.feed import Feed
 from frontiergate.store.protocol import Change, DirectiveAdded, Entry, GrantIssued, PolicyState
+from frontiergate.store.reporter import Replica
 from frontiergate.store.rows import encode
 from frontiergate.store.sqlite import SqliteStore
 

@@ -19,11 +19,12 @@ from frontiergate.domain.directive import Directive
 from frontiergate.domain.groups import resolve_groups
 from frontiergate.domain.policy import Policy
 from frontiergate.store.compiled import Compiler
-from frontiergate.store.feed import Feed, Replica
-from frontiergate.store.protocol import DirectiveAdded, DirectiveLifted, Entry, GrantIssued, PolicyState, ReplicaReport, Store
+from frontiergate.store.feed import Feed
+from frontiergate.store.protocol import DirectiveAdded, DirectiveLifted, Enforced, Entry, GrantIssued, PolicyState, ReplicaReport, Store
 from frontiergate.store.redis import RedisStore
 from frontiergate.store.redis_ear import Ear
 from frontiergate.store.registry import open_store
+from frontiergate.store.reporter import Replica
 
 DIRECTIVES = 100  # in force meanwhile
 _MODELS = 10
@@ -108,12 +109,11 @@ def report_of(name: str, epoch: int) -> ReplicaReport:
         name=name,
         instance="0123456789abcdef",
         version="0.1.0",
-        epoch=epoch,
-        enforced_at=at,
+        enforced=tuple(Enforced(epoch - 7 + each, at, 0) for each in range(8)),
         heartbeat=at,
         live_sessions=1000,
-        severed=0,
         config="0123456789ab",
+        lineage="0123456789abcdef",
     )
 
 
@@ -142,7 +142,7 @@ async def measured(server: Redis, times: int, replicas: int) -> Costs:
     changes = Changes(store, directives[-1])
     append = await cost_of(server, times, lambda _: changes.make())
     head = await store.head()
-    position = await asked_by_many(server, times, lambda store: store.position())
+    position = await asked_by_many(server, times, lambda store: store.bearing())
     entries = await asked_by_many(server, times, lambda store: store.entries(head - 2, 500))
     for number in range(replicas):
         await store.report(report_of(f"host-{number}/0", head))

@@ -90,7 +90,7 @@ class Story:
             *("grants", "create", "--principal", "https://idp.example|dana", "--programme", "caisi"),
             *("--models", "openai/gpt-frontier", "--reason", "passport seen, case 17", "--wait"),
         )
-        self._tell.check("both workers know it", "2 of 2 replicas enforce" in done, lambda: done)
+        self._tell.check("both workers know it", "all 2 of 2 enforce" in done, lambda: done)
 
     def granted(self) -> None:
         self._tell.step("The same request again: the vetted person gets through")
@@ -137,7 +137,7 @@ class Story:
                 *("withdraw", "anthropic/claude-frontier-5", "--authority", "Bureau of Industry and Security"),
                 *("--reference", "IS-2026-021", "--wait"),
             )
-            report = r"2 of 2 replicas enforce epoch \d+ · \d+ ms · 1 stream severed"
+            report = r"all 2 of 2 enforce epoch \d+ after \d+ ms · 1 stream severed"
             self._tell.check("all replicas, the time and the count are reported", re.search(report, done) is not None, lambda: done)
             *rest, last = [event for event in response.read().decode().split("\n\n") if event]
         self._tell.shows(f"… {_words(rest)}")

@@ -34,14 +34,16 @@ from frontiergate.errors import GateError, StoreUnavailable
 from frontiergate.gate.connections import Connections
 from frontiergate.gate.gatekeeper import Gatekeeper
 from frontiergate.gate.ground import Ground, prepare
+from frontiergate.gate.instants import Instants
 from frontiergate.gate.listener import ClientConnection
 from frontiergate.gate.preamble import Preamble
 from frontiergate.identity.caller import Callers
 from frontiergate.identity.geoip import Locator
 from frontiergate.store.compiled import Compiler, compile_state
-from frontiergate.store.feed import Feed, Replica
+from frontiergate.store.feed import Feed
 from frontiergate.store.protocol import Entry, PolicyState, StoredDirective
 from frontiergate.store.registry import open_store
+from frontiergate.store.reporter import Replica
 from frontiergate.telemetry import logs
 from frontiergate.telemetry.audit import AuditLog
 from frontiergate.telemetry.metrics import Metrics
@@ -66,7 +68,7 @@ class Worker:
         self._environ = environ
         self._number = number
         self._config = config
-        self._name = f"{socket.gethostname()}/{number}"
+        self._name = replica_name(config.listen.data, number)
         self._digest = digest(config)
         self._ground = prepare(config, environ)
         self._groups = resolve_groups(groups_of(config))
@@ -78,7 +80,6 @@ class Worker:
         self._compiler = Compiler()
         self._named: tuple[StoredDirective, ...] = ()  # whose directives the metrics know
         self._reloading = asyncio.Lock()
-        self._instants: asyncio.Task[int] | None = None
         self._feed: Feed[_Ruling] = Feed(
             self._store,
             self._compile,
@@ -92,6 +93,7 @@ class Worker:
                 live_sessions=lambda: len(self._keeper.sessions),
             ),
             lease=config.enforcement.lease,
+            clock_skew=config.enforcement.clock_skew,
             saved=str(Path(config.audit.path) / f"policy-{number}.json"),
             on_enforced=self._metrics.enforcement_seconds,
         )
@@ -107,6 +109,7 @@ class Worker:
             worker=self._name,
         )
         self._connections: Connections
+        self._instants: Instants
         self._server: asyncio.Server
         self._tasks: list[asyncio.Task[None]] = []
         self._configure_metrics()
@@ -148,6 +151,7 @@ class Worker:
             self._config, self._ground, self._groups = old
             raise
         self._digest = digest(config)
+        self._feed.bound(lease=config.enforcement.lease, clock_skew=config.enforcement.clock_skew)
         self._locator = self._keeper.locator = locator
         self._configure_metrics()
         await self._callers.reconfigure(config.identity)
@@ -170,6 +174,7 @@ class Worker:
     async def start(self) -> None:
         """Listen and follow the store. Returns at once where the store is away: gated traffic is refused until it is there."""
         self._connections = Connections(self._keeper)
+        self._instants = Instants(self._keeper)
         self._metrics.start()
         await self._callers.start()
         loaded = await self._load()  # before the port is shared: until then other workers, if there are any, take the callers
@@ -188,9 +193,7 @@ class Worker:
         await self._drain()
         for task in self._tasks:
             task.cancel()
-        if self._instants is not None:
-            self._instants.cancel()
-            await asyncio.wait({self._instants})
+        await self._instants.stop()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._feed.stop()
         await self._callers.stop()
@@ -233,19 +236,12 @@ class Worker:
         while True:
             await asyncio.sleep(Connections.SWEEP)
             self._connections.sweep()
-            self._meet_instants()
+            self._instants.sweep()
             self._metrics.live_sessions(self._keeper.sessions.by_model())
             self._metrics.client_connections(len(self._connections.open))
             self._metrics.upstream_connections({name: upstream.connections for name, upstream in self._ground.upstreams.items()})
-            self._metrics.replica_lag(self._feed.lease.age(time.monotonic()))
-
-    def _meet_instants(self) -> None:
-        """In a task: with many sessions it takes a while, and deadlines do not wait for it."""
-        if self._instants is not None and self._instants.done():
-            ended, self._instants = self._instants, None
-            ended.result()  # a session that cannot be decided again is a defect
-        if self._instants is None and self._keeper.sessions.due(self._keeper):
-            self._instants = asyncio.create_task(self._keeper.sessions.instant(self._keeper))
+            now, feed = time.monotonic(), self._feed
+            self._metrics.replica(lag=feed.lease.age(now), stale=feed.stale(now), clock_offset=feed.clock.offset)
 
     async def _housekeep(self) -> None:
         dropped = 0
@@ -280,6 +276,11 @@ async def _bind(
             os.unlink(address.unix)
         return await loop.create_unix_server(factory, address.unix, ssl=context, backlog=_BACKLOG)
     return await loop.create_server(factory, address.host, address.port or 0, reuse_port=True, ssl=context, backlog=_BACKLOG)
+
+
+def replica_name(address: Address, number: int) -> str:
+    """Of all workers that share a store, and the same after a restart: gates on one host differ in where they listen."""
+    return f"{socket.gethostname()}:{address.port if address.unix is None else address.unix}/{number}"
 
 
 def digest(config: Config) -> str:

@@ -8,7 +8,8 @@ import hypothesis.strategies as st
 
 from frontiergate.domain.vetting import TRANSITIONS, GrantState
 from frontiergate.errors import Conflict, NotFound, StoreError, StoreUnavailable
-from frontiergate.store.feed import Feed, Replica
+from frontiergate.store.feed import Feed
+from frontiergate.store.lineage import stands_for
 from frontiergate.store.protocol import (
     Change,
     DirectiveAdded,
@@ -22,7 +23,9 @@ from frontiergate.store.protocol import (
     ModelResumed,
     PolicyState,
     Store,
+    StoreAccepted,
 )
+from frontiergate.store.reporter import Replica
 from tests.unit.store.store_contract import directive, grant, key, pause
 
 LEASE = 10.0  # seconds of the histories' own clock
@@ -73,6 +76,8 @@ class World:
                 self.keys[created.id] = False
             case KeyRevoked(id):
                 self.keys[id] = True
+            case StoreAccepted():
+                pass
 
     def refusal(self, change: Change, expect: int | None) -> type[StoreError] | None:
         """What must come of `change` here; None: it is made."""
@@ -159,6 +164,12 @@ class Past:
         self.log, self.lineage = list(log), lineage
         self.stands(now)
 
+    def is_accepted(self, entry: Entry, lineage: str, now: float) -> None:
+        """An operator took the log as it is: from `entry` on it is another one, in the place of those that replicas followed."""
+        assert entry.epoch == len(self.log) + 1
+        self.log, self.lineage = [*self.log, entry], lineage
+        self.stands(now)
+
     def stands(self, now: float) -> None:
         self._stood.append((now, self.lineage, tuple(self.log)))
 
@@ -208,7 +219,9 @@ class Follower:
         self.known, self.lineage = tuple(log[: self.feed.epoch]), lineage
 
     def can_go_on_from(self, past: Past) -> bool:
-        """Whether the store holds what this replica has enforced."""
+        """Whether the store holds what this replica has enforced, or an operator accepted that it does not."""
+        if not self.lineage or stands_for(past.lineage, self.lineage):
+            return True
         return self.lineage == past.lineage and self.known == tuple(past.log[: len(self.known)])
 
     @property

@@ -19,7 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from frontiergate.config.store_url import RedisUrl, read_store_url
 from frontiergate.errors import Conflict, NotFound, OutcomeUnknown, StoreUnavailable
-from frontiergate.store.protocol import Change, Entry, Store
+from frontiergate.store.lineage import accepted
+from frontiergate.store.protocol import Change, Entry, Store, StoreAccepted
 from frontiergate.store.redis import RedisStore
 from frontiergate.store.registry import open_store
 from tests.faults.histories import CHANGES, EXPECTED, LEASE, WISHES, Follower, Past, World, check_all
@@ -179,7 +180,7 @@ class RedisHistories(RuleBasedStateMachine):
     def follow(self, machine: int) -> None:
         follower = self.followers[machine]
         feed = follower.feed
-        if feed is None or feed.lease.regressed:
+        if feed is None:
             return
         before = feed.epoch, feed.policy
         self.now += _LOOK
@@ -188,13 +189,14 @@ class RedisHistories(RuleBasedStateMachine):
             assert (feed.epoch, feed.policy) == before
             assert feed.lease.problem is not None
             return
+        goes_on = follower.can_go_on_from(self.past)
         for _ in range(20):  # a machine that is busy may not answer in time
-            if feed.lease.problem is None or feed.lease.regressed:
+            if feed.lease.problem is None if goes_on else feed.lease.regressed:
                 break
             self.run(feed.poll())
-        assert feed.lease.regressed == (not follower.can_go_on_from(self.past)), (feed.lease.problem, follower.known, self.past.log)
+        assert feed.lease.regressed == (not goes_on), (feed.lease.problem, follower.known, self.past.log)
         if feed.lease.regressed:
-            assert feed.stale(self.now)
+            self.is_refused(follower)
             return
         follower.learns(self.past.log, self.past.lineage)
         assert feed.epoch == len(self.past.log)
@@ -225,12 +227,24 @@ class RedisHistories(RuleBasedStateMachine):
                 follower.learns(*known)
             return
         for _ in range(20):
-            if reached:
+            if reached or (follower.feed is not None and follower.feed.lease.regressed):
                 break
             reached = self.run(follower.restart())
-        assert reached
         self.began_again()
-        follower.learns(self.past.log, self.past.lineage)
+        assert reached == follower.can_go_on_from(self.past)
+        if reached:
+            follower.learns(self.past.log, self.past.lineage)
+        else:
+            follower.learns(*known)
+            self.is_refused(follower)
+
+    def is_refused(self, follower: Follower) -> None:
+        """The store is not believed: what was enforced stays in force, and nobody is admitted, were it only while the store is away."""
+        feed = follower.feed
+        assert feed is not None
+        assert feed.stale(self.now)
+        assert not feed.lease.servable
+        assert World(follower.known).is_that_of(feed.policy)
 
     def began_again(self) -> None:
         """A store that was opened again; where it had been flushed, that began a new log."""
@@ -293,6 +307,17 @@ class RedisSetbacks(RedisHistories):
     def began_again(self) -> None:
         if not self.past.lineage:
             self.past.begins_anew([], lineage(), self.now)
+
+    @rule()
+    def accept(self) -> None:
+        """An operator takes the store as it is, for all replicas that have said which log they follow."""
+        self.run(self.observer.open())
+        self.began_again()
+        followed = [report.lineage for report in self.run(self.observer.replicas())]
+        change = StoreAccepted(accepted(self.past.lineage, followed))
+        entry = self.run(self.observer.append(change, actor="x", reason="accepted"))
+        self.past.is_accepted(entry, lineage(), self.now)
+        assert self.past.lineage == change.lineage
 
 
 class RedisCrashes(RedisHistories):

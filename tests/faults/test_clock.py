@@ -64,9 +64,18 @@ def test_an_order_holds_on_a_machine_whose_clock_stepped(machines: tuple[list[Ma
     west.gate.lift("wd")
 
 
-@pytest.mark.xfail(strict=True, reason="issue 5, instants: a replica does not compare its clock with the store's yet")
 @pytest.mark.parametrize("step", [-HOUR, HOUR])
 def test_a_machine_whose_clock_is_off_says_so_and_admits_nobody(machines: tuple[list[Machine], str], east: Machine, step: float) -> None:
     east.steps_its_clock(step)
     wait_until(lambda: east.gate.call(OPEN, token=machines[1]).status, lambda status: status == 503, 5)
-    assert any("clock" in line["message"] for line in east.gate.log)
+    assert any("this host's clock is 3600 s" in line["message"] for line in east.gate.log)
+    (west,) = [machine for machine in machines[0] if machine is not east]
+    told = wait_until(
+        lambda: {replica["host"].partition(":")[0]: replica for replica in west.gate.admin("GET", "/admin/v1/replicas").json["replicas"]},
+        lambda told: told["east"]["stale"],
+    )
+    assert told["east"]["clock_offset"] == pytest.approx(step, abs=1)
+    assert told["east"]["silent_for"] < 3, "it lives, whatever its clock says"
+    assert (told["west"]["stale"], told["west"]["clock_offset"]) == (False, pytest.approx(0, abs=1))
+    east.steps_its_clock(0)
+    wait_until(lambda: east.gate.call(OPEN, token=machines[1]).status, lambda status: status == 200)

@@ -88,6 +88,9 @@ def test_a_failover_that_lost_a_change_is_noticed_and_admits_nobody_until_an_ope
 
         gate.kill()
         gate.start()
-        gate.wait_log(lambda lines: any("an earlier run enforced" in line["message"] for line in lines))
+        assert {gate.call(OPEN).reason for _ in range(8)} == {"gate_policy_stale"}
+        done = gate.cli("store", "accept", "--reason", "a failover lost it", "--wait", "20")
+        assert done.returncode == 0, done
+        assert "Not in it: undone." in done.stdout
         wait_until(lambda: gate.call(OPEN).status, lambda status: status == 200)
         assert gate.call({**OPEN, "model": "gpt-vetted"}).reason == "policy_withdrawn"

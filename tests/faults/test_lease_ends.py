@@ -73,7 +73,6 @@ def jammed() -> Iterator[Jammed]:
     upstream.close()
 
 
-@pytest.mark.xfail(strict=True, reason="the lease is looked at when a request is judged, not again when it is sent: gate/exchange.py")
 def test_a_request_that_waits_for_a_connection_when_the_lease_ends_is_not_forwarded(
     jammed: Jammed, upstream: Upstream, tmp_path: Path
 ) -> None:
@@ -99,7 +98,6 @@ def test_a_request_that_waits_for_a_connection_when_the_lease_ends_is_not_forwar
             assert [reply.reason for reply in replies] == ["gate_policy_stale"]
 
 
-@pytest.mark.xfail(strict=True, reason="gates on one host call their workers by the same names: worker.py, host/number")
 def test_two_gates_on_one_host_are_told_apart(upstream: Upstream, tmp_path: Path) -> None:
     """Else the report of one hides that the other does not enforce."""
     with RedisServer(tmp_path / "redis") as server, contextlib.ExitStack() as stack:
@@ -119,9 +117,6 @@ def run_follower(connect: Callable[[], Store], folder: Path, now: Callable[[], f
     asyncio.run(main())
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a look that is not due yet confirms the lease, though nobody was asked: up to 200 ms, store/feed.py"
-)
 def test_a_lease_begins_with_a_question_that_was_answered(tmp_path: Path) -> None:
     now = 1000.0
 
@@ -149,9 +144,6 @@ def test_a_lease_begins_with_a_question_that_was_answered(tmp_path: Path) -> Non
         run_follower(connect, tmp_path, lambda: now, story)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what a replica kept for a restart is not held against the log's entries: store/feed.py, lastseen.py"
-)
 def test_a_replica_that_starts_without_the_store_notices_that_its_history_was_replaced(tmp_path: Path) -> None:
     """The store went back to a backup and on to the same epoch with another order, while the replica was down and could not look."""
     live, backup, away = tmp_path / "live", tmp_path / "backup", tmp_path / "away"

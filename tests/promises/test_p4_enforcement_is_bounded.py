@@ -196,8 +196,8 @@ def test_the_report_says_which_replica_does_not_enforce(upstream: Upstream, new_
     try:
         done = gate.cli("withdraw", "openai/gpt-open", "--authority", "BIS", "--reference", "WD-1", "--wait", "1")
         assert done.returncode == 3
-        assert "1 of 2 replicas enforce epoch 1" in done.stdout
-        assert "is behind: it enforces epoch 0" in done.stderr or "is silent" in done.stderr
+        assert "1 of 2 enforce epoch 1" in done.stdout
+        assert "is behind, it enforces epoch 0" in done.stderr or "is silent" in done.stderr
     finally:
         os.kill(hung, signal.SIGCONT)
     gate.wait_enforced(1)

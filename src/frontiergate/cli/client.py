@@ -51,8 +51,8 @@ class Client:
         """GET; `wait` is how long the gate was asked to wait."""
         return self._call("GET", path, query=query, timeout=TIMEOUT + wait)
 
-    def post(self, path: str, body: Mapping[str, object]) -> Answer:
-        return self._call("POST", path, body=body)
+    def post(self, path: str, body: Mapping[str, object], *, if_match: str | None = None) -> Answer:
+        return self._call("POST", path, body=body, headers={} if if_match is None else {"If-Match": if_match})
 
     def delete(self, path: str, query: Mapping[str, str], if_match: str) -> Answer:
         return self._call("DELETE", path, query=query, headers={"If-Match": if_match})

@@ -1,4 +1,4 @@
-"""`frontiergate store`: keep what the store holds, move it to another, see that it is whole. It needs no running gate."""
+"""`frontiergate store`: keep what the store holds, move it to another, see that it is whole. These need no running gate."""
 
 import argparse
 import asyncio
@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from frontiergate.cli import accept
 from frontiergate.cli.arguments import OUTPUT
 from frontiergate.cli.client import CommandError
 from frontiergate.cli.table import dump, plain
@@ -45,6 +46,7 @@ def add(commands: "Commands") -> None:
     store.add_parser(
         "check", parents=[config, OUTPUT], help="whether the log is whole, and the store holds what it adds up to"
     ).set_defaults(run_local=check)
+    accept.add(store)
 
 
 def _add_key(parser: argparse.ArgumentParser, which: str) -> None:

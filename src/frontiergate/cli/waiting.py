@@ -8,7 +8,7 @@ from typing import Any
 from frontiergate.cli.client import Client, CommandError
 from frontiergate.cli.table import dump, plain
 
-STEP = 2.0  # seconds of one long poll: how often progress can show
+STEP = 0.5  # seconds of one long poll: how often progress can show
 PARTLY = 3
 
 
@@ -45,7 +45,8 @@ def _wait(client: Client, epoch: int, seconds: float, *, quiet: bool) -> dict[st
         left = max(0.0, deadline - time.monotonic())
         step = min(STEP, left)
         report = client.get("/admin/v1/replicas", {"epoch": str(epoch), "wait": f"{step:.3f}"}, wait=step).document
-        progress = f"{report['enforcing']} of {report['total']} replicas enforce epoch {epoch} …"
+        missing = ", ".join(plain(replica["name"]) for replica in report["replicas"] if replica["state"] != "enforcing")
+        progress = f"{_count(report)} · waiting for {missing or 'one to report'} …"
         if report["complete"] or time.monotonic() >= deadline:
             return report
         if progress != shown and not quiet:
@@ -56,14 +57,20 @@ def _wait(client: Client, epoch: int, seconds: float, *, quiet: bool) -> dict[st
 
 
 def describe(report: dict[str, Any], appended_at: float) -> str:
-    """`2 of 2 replicas enforce epoch 12 · 84 ms · 217 streams severed`."""
+    """`all 6 of 6 enforce epoch 812 after 84 ms · 217 streams severed`: since then new requests are refused, and those streams ended."""
     enforcing = [replica for replica in report["replicas"] if replica["state"] == "enforcing"]
-    text = f"{report['enforcing']} of {report['total']} replicas enforce epoch {report['epoch']}"
     if not enforcing:
-        return text
+        return _count(report)
     slowest = max(replica["enforced_at"] for replica in enforcing) - appended_at
-    severed = sum(replica["severed"] for replica in enforcing if replica["epoch"] == report["epoch"])
-    return f"{text} · {max(0.0, slowest) * 1000:.0f} ms · {severed} {'stream' if severed == 1 else 'streams'} severed"
+    severed = sum(replica["severed"] for replica in enforcing)
+    return (
+        f"{'all ' if report['complete'] else ''}{_count(report)} after {max(0.0, slowest) * 1000:.0f} ms"
+        f" · {severed} {'stream' if severed == 1 else 'streams'} severed"
+    )
+
+
+def _count(report: dict[str, Any]) -> str:
+    return f"{report['enforcing']} of {report['total']} enforce epoch {report['epoch']}"
 
 
 def laggards(report: dict[str, Any]) -> list[str]:
@@ -74,7 +81,11 @@ def laggards(report: dict[str, Any]) -> list[str]:
     for replica in report["replicas"]:
         name = plain(replica["name"])
         if replica["state"] == "behind":
-            lines.append(f"{name} is behind: it enforces epoch {replica['epoch']}")
+            why = f": {plain(replica['problem'])}" if replica["problem"] else ""
+            lines.append(f"{name} is behind, it enforces epoch {replica['epoch']}{why}")
         elif replica["state"] == "silent":
-            lines.append(f"{name} is silent for {replica['silent_for']:.0f} s: it refuses gated traffic once its lease ends")
+            lines.append(
+                f"{name} is silent for {replica['silent_for']:.0f} s, hung or cut off: once its lease is over it admits nobody, "
+                "but streams that flow there may go on"
+            )
     return lines

@@ -156,3 +156,5 @@ def _limits(config: Config) -> Iterator[Problem]:
             yield error(f"limits.{field.name}", "is 0, so that no request could pass; raise it")
     if config.enforcement.lease == Duration(0):
         yield error("enforcement.lease", "is 0, so that every policy would be stale at once; set it to a few seconds")
+    if config.enforcement.clock_skew == Duration(0):
+        yield error("enforcement.clock_skew", "is 0, and no two clocks agree so well; set it to a few seconds")

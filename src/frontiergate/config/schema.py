@@ -162,6 +162,9 @@ class Enforcement(Part, frozen=True):
     """How changes of policy come into force. Tightening is always immediate."""
 
     lease: Annotated[Duration, Doc("a replica that cannot confirm its policy for this long refuses gated traffic")] = duration("5s")
+    clock_skew: Annotated[
+        Duration, Doc("a replica whose clock is further from the store's refuses gated traffic: instants would be wrong")
+    ] = duration("5s")
     loosening: Annotated[Literal["second_person", "immediate"], Doc("whether loosening needs a second operator")] = "immediate"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from frontiergate.control import directives, explain, grants, health, keys, models, replicas
+from frontiergate.control import directives, explain, grants, health, keys, models, replicas, store
 from frontiergate.control.bodies import MAX_BODY
 from frontiergate.control.operators import Operator
 from frontiergate.control.plane import Plane
@@ -19,6 +19,8 @@ PLANE = web.AppKey("plane", Plane)
 ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
     ("GET", "/admin/v1/epoch", "viewer", replicas.epoch),
     ("GET", "/admin/v1/replicas", "viewer", replicas.index),
+    ("GET", "/admin/v1/store", "viewer", store.show),
+    ("POST", "/admin/v1/store/accept", "admin", store.accept),
     ("GET", "/admin/v1/directives", "viewer", directives.index),
     ("POST", "/admin/v1/directives", "operator", directives.create),
     ("GET", "/admin/v1/directives/{id}", "viewer", directives.show),

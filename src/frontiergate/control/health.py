@@ -5,7 +5,7 @@ import contextlib
 from aiohttp import web
 
 from frontiergate.control.bodies import reply
-from frontiergate.control.plane import Plane
+from frontiergate.control.plane import HEARTBEAT_LIMIT, Plane
 from frontiergate.control.problems import Problem
 from frontiergate.control.replicas import state_of
 from frontiergate.errors import StoreUnavailable
@@ -17,7 +17,7 @@ async def healthz(_plane: Plane, _request: web.Request) -> web.Response:
 
 
 async def readyz(plane: Plane, _request: web.Request) -> web.Response:
-    """200 where the store answers, the policy compiles and a live worker enforces the log's head; else 503 with reasons."""
+    """200 where the store answers, the policy compiles and a live worker enforces the log's head and admits; else 503 with reasons."""
     reasons = await _reasons(plane)
     return reply({"status": "unready" if reasons else "ready", "reasons": reasons}, status=503 if reasons else 200)
 
@@ -34,15 +34,19 @@ async def metrics(plane: Plane, _request: web.Request) -> web.Response:
 async def _reasons(plane: Plane) -> list[str]:
     try:
         plane.require_store()
-        epoch = (await plane.policy()).epoch
-        reports, at = await plane.store.replicas(), plane.clock()
+        await plane.policy()
+        clock = plane.store_clock()
+        position = await clock.ask(plane.store)
+        reports = await plane.store.replicas()
     except StoreUnavailable as error:
         return [f"the store cannot be reached: {error}"]
     except Problem as problem:
         return [problem.detail]
-    states = [state_of(report, epoch, at) for report in reports]
-    if "enforcing" in states:
+    states = [(state_of(report, position, clock.now()), report) for report in reports]
+    live = [(state, report) for state, report in states if state != "silent"]
+    if any(state == "enforcing" and not report.stale for state, report in live):
         return []
-    if "behind" in states:
-        return [f"no data worker enforces epoch {epoch} yet"]
-    return ["no data worker has been heard of within 3 s: is one running?"]
+    if not live:
+        return [f"no data worker has been heard of within {HEARTBEAT_LIMIT:g} s: is one running?"]
+    stale = sorted({report.problem for _, report in live if report.stale and report.problem})
+    return [f"gated traffic is refused: {problem}" for problem in stale] or [f"no data worker enforces epoch {position.epoch} yet"]

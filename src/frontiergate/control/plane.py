@@ -16,7 +16,8 @@ from frontiergate.domain.policy import Policy
 from frontiergate.errors import ConfigError, DatabaseError, StoreUnavailable
 from frontiergate.identity.geoip import Locator
 from frontiergate.store.compiled import compile_state
-from frontiergate.store.protocol import Position, Store
+from frontiergate.store.protocol import Store
+from frontiergate.store.storeclock import StoreClock
 from frontiergate.telemetry.metrics import Metrics
 
 HEARTBEAT_LIMIT = 3.0  # seconds without a heartbeat after which a replica counts as silent
@@ -70,24 +71,28 @@ class Plane:
         self.clock = clock
         self.watch = Watch(store)
         self.trouble: str | None = "it has not been opened yet"  # why the store cannot be used; None once it is open
-        self._compiled: tuple[Setup, Position, Policy] | None = None
+        self._compiled: tuple[Setup, tuple[str, int], Policy] | None = None  # lineage and epoch
 
     def require_store(self) -> None:
         """Raises StoreUnavailable until the store is open."""
         if self.trouble is not None:
             raise StoreUnavailable(self.trouble)
 
+    def store_clock(self) -> StoreClock:
+        """Tells the time as replicas tell it in their reports."""
+        return StoreClock(self.setup.config.enforcement.clock_skew, self.clock)
+
     async def policy(self) -> Policy:
         """The policy of the log's head: read anew where the log moved on, so that explain does not explain the past."""
         position = await self.store.position()
         setup, compiled = self.setup, self._compiled
-        if compiled is None or compiled[0] is not setup or compiled[1] != position:
+        if compiled is None or compiled[0] is not setup or compiled[1] != (position.lineage, position.epoch):
             state = await self.store.state()
             try:
                 policy = compile_state(setup.catalogue, tuple(setup.directives.values()), setup.groups, state)
             except ValueError as error:  # a country group or programme that it names is gone from the config file
                 raise Problem("conflict", f"a directive in force cannot be compiled, so workers refuse: {error}") from error
-            compiled = self._compiled = (setup, Position(state.lineage, state.epoch), policy)
+            compiled = self._compiled = (setup, (state.lineage, state.epoch), policy)
         return compiled[2]
 
     def refuse_loosening(self, what: str) -> None:

@@ -11,7 +11,8 @@ from frontiergate.control.instants import iso
 from frontiergate.control.operators import Operator
 from frontiergate.control.plane import HEARTBEAT_LIMIT, Plane
 from frontiergate.control.problems import FieldError, invalid
-from frontiergate.store.protocol import ReplicaReport
+from frontiergate.store.lineage import log_of
+from frontiergate.store.protocol import Position, ReplicaReport
 
 LONGEST_WAIT = 60
 _SECONDS = re.compile(r"[0-9]{1,2}(\.[0-9]{1,6})?")
@@ -30,13 +31,14 @@ async def index(plane: Plane, request: web.Request, _: Operator) -> web.Response
     Silent replicas are listed, counted in `total` and never waited for: a hung worker must show (BYPASSES 64).
     """
     parameters = query(request, ("epoch", "wait"))
-    head = await plane.store.head()
-    wanted = number(parameters, "epoch", head, 2**62)
+    clock = plane.store_clock()
+    position = await clock.ask(plane.store)
+    wanted = number(parameters, "epoch", position.epoch, 2**62)
     deadline = asyncio.get_running_loop().time() + _seconds(parameters.get("wait", "0"))
     while True:
         turn = plane.watch.turn
-        reports, at = await plane.store.replicas(), plane.clock()
-        states = [state_of(report, wanted, at) for report in reports]
+        reports, at = await plane.store.replicas(), clock.now()
+        states = [state_of(report, Position(position.lineage, wanted), at) for report in reports]
         left = deadline - asyncio.get_running_loop().time()
         if left <= 0 or ("enforcing" in states and "behind" not in states):
             break
@@ -49,16 +51,21 @@ async def index(plane: Plane, request: web.Request, _: Operator) -> web.Response
             "total": len(reports),
             "enforcing": enforcing,
             "complete": enforcing == len(reports) > 0,
-            "replicas": [_view(report, state, at) for report, state in zip(reports, states, strict=True)],
+            "replicas": [_view(report, state, wanted, at) for report, state in zip(reports, states, strict=True)],
         }
     )
 
 
-def state_of(report: ReplicaReport, epoch: int, at: float) -> str:
-    """`silent` (no heartbeat for too long, whatever it last said), `enforcing` or `behind`."""
-    if at - report.heartbeat > HEARTBEAT_LIMIT:
+def state_of(report: ReplicaReport, wanted: Position, at: float) -> str:
+    """`silent` (no heartbeat for too long, whatever it last said), `enforcing` or `behind`.
+
+    One that follows another log, or does not believe this one, is behind, whatever epoch it is at. A heartbeat from the future tells
+    of a clock that was set, and not that anybody is alive.
+    """
+    if abs(at - report.heartbeat) > HEARTBEAT_LIMIT:
         return "silent"
-    return "enforcing" if report.epoch >= epoch else "behind"
+    follows = log_of(report.lineage) == log_of(wanted.lineage) and not report.regressed
+    return "enforcing" if follows and report.epoch >= wanted.epoch else "behind"
 
 
 def _seconds(text: str) -> float:
@@ -73,16 +80,23 @@ def _until_silent(reports: Sequence[ReplicaReport], at: float) -> float:
     return min((left for report in reports if (left := report.heartbeat + HEARTBEAT_LIMIT - at) >= 0), default=HEARTBEAT_LIMIT) + 0.01
 
 
-def _view(report: ReplicaReport, state: str, at: float) -> dict[str, object]:
+def _view(report: ReplicaReport, state: str, wanted: int, at: float) -> dict[str, object]:
+    host, _, worker = report.name.rpartition("/")
+    reached = report.reached(wanted)
     return {
         "name": report.name,
+        "host": host,
+        "worker": worker,
         "state": state,
         "epoch": report.epoch,
-        "enforced_at": report.enforced_at,
+        "enforced_at": reached.at,
+        "severed": reached.severed,
         "heartbeat": iso(report.heartbeat),
         "silent_for": round(max(0.0, at - report.heartbeat), 3),
         "live_sessions": report.live_sessions,
-        "severed": report.severed,
+        "stale": report.stale,
+        "problem": report.problem or None,
+        "clock_offset": round(report.clock_offset, 3),
         "version": report.version,
         "config": report.config,
         "instance": report.instance,

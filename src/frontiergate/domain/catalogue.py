@@ -1,7 +1,7 @@
 """The catalogue: which models exist, under which exact names, and which upstream serves them (DESIGN 3)."""
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -16,6 +16,10 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     upstream: Annotated[str, Meta(description="the name of the upstream that serves it")]
     tags: Annotated[tuple[str, ...], Meta(description="its capabilities; directives can select by them")] = ()
     stage: Annotated[str, Meta(description="its release stage, for people to read")] = "general"
+    on_stale: Annotated[
+        Literal["refuse", "serve"],
+        Meta(description="once `enforcement.lease` is over: `refuse`, or `serve` those whom the policy known last admits"),
+    ] = "refuse"
 
 
 class Catalogue:

@@ -21,7 +21,6 @@ from frontiergate.domain.facts import Facts
 from frontiergate.domain.policy import decide
 from frontiergate.domain.reason import Reason
 from frontiergate.domain.verdict import Outcome, Verdict
-from frontiergate.errors import StoreUnavailable
 from frontiergate.gate import answer, record
 from frontiergate.gate.gatekeeper import UNKNOWN_MODEL, Gatekeeper
 from frontiergate.gate.phase import ANSWERING, DIALLING, ENDED, JUDGING, WAITING
@@ -87,8 +86,7 @@ class Exchange:
             if request.unread:
                 self.waits = True
                 return
-            if keeper.stale():
-                raise Refused(Reason.GATE_POLICY_STALE, "This gate cannot confirm that its policy is current, so it admits nobody for now.")
+            keeper.require_current(request)
             at = time()
             caller = request.head.caller
             if caller is None or caller.ended or at >= caller.expires_at:
@@ -110,7 +108,9 @@ class Exchange:
 
     async def _establish(self) -> None:
         try:
-            self._judge(await self._keeper.establish(self.request.head.credential), time())
+            caller = await self._keeper.establish(self.request.head.credential)
+            self._keeper.require_current(self.request)
+            self._judge(caller, time())
         except Refused as refused:
             self._refuse(refused)
 
@@ -144,9 +144,8 @@ class Exchange:
     async def _with_grants(self, caller: Caller, go_on: Callable[[Caller, float], None]) -> None:
         try:
             await self._keeper.load_grants(caller)
+            self._keeper.require_current(self.request)
             go_on(caller, time())
-        except StoreUnavailable:
-            self._refuse(Refused(Reason.GATE_STORE_UNAVAILABLE, "The store of approvals cannot be reached, so nobody is admitted on one."))
         except Refused as refused:
             self._refuse(refused)
 
@@ -166,9 +165,10 @@ class Exchange:
         """Strict durability: the decision is on disk before anything of the request leaves the gate."""
         self._recorded = True
         try:
-            await self._keeper.audit.durable(record.admission(self._keeper, self))
-        except StoreUnavailable:
-            self._refuse(Refused(Reason.GATE_STORE_UNAVAILABLE, "The decision could not be recorded, so the request is not forwarded."))
+            await self._keeper.keep(record.admission(self._keeper, self))
+            self._keeper.require_current(self.request)
+        except Refused as refused:
+            self._refuse(refused)
         else:
             self._forward()
 
@@ -211,7 +211,10 @@ class Exchange:
     async def _dial(self, upstream: Upstream) -> None:
         limit = self._keeper.ground.config.limits.connect_timeout
         try:
-            connection = await upstream.dial(limit)
+            self._upstream = connection = await upstream.dial(limit)
+            self._keeper.require_current(self.request)
+        except Refused as refused:
+            self._refuse(refused)
         except TimeoutError:
             self._refuse(Refused(Reason.UPSTREAM_TOO_SLOW, f"The model's upstream took no connection within {limit:g} s."))
         except OSError as error:
@@ -328,12 +331,10 @@ class Exchange:
         assert route is not None
         assert relay is not None
         last = relay.severed(route.dialect.sever(self._refusal(cause), route.operation)) if relay.streams_events else None
-        if last is None:
-            self._cut(End.SEVERED, reason)
-        else:
+        if last is not None:
             self.request.close = True
             self._client.write(last)
-            self._end(End.SEVERED, reason)
+        self._end(End.SEVERED, reason, cut=last is None)
 
     # -- ENDED
 
@@ -386,9 +387,8 @@ class Exchange:
         self._task.add_done_callback(self._task_done)
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or task.exception() is None:
-            return
-        self.fault(task.exception())
+        if not task.cancelled() and task.exception() is not None:
+            self.fault(task.exception())
 
     def fault(self, error: BaseException | None) -> None:
         """A defect of ours: refuse or cut, log, never forward."""

@@ -13,7 +13,7 @@ from frontiergate.domain.policy import Policy, decide
 from frontiergate.domain.reason import Reason
 from frontiergate.domain.verdict import Outcome
 from frontiergate.domain.vetting import Grant
-from frontiergate.errors import CredentialError
+from frontiergate.errors import CredentialError, StoreUnavailable
 from frontiergate.gate.ground import Ground
 from frontiergate.gate.refused import Refused, untold
 from frontiergate.gate.request import Request
@@ -23,6 +23,7 @@ from frontiergate.identity.geoip import Locator
 from frontiergate.store.lease import Lease
 from frontiergate.telemetry.audit import AuditLog
 from frontiergate.telemetry.metrics import Metrics
+from frontiergate.telemetry.records import DecisionRecord
 
 UNKNOWN_MODEL: Final = "This gate serves no model of that name here; names are matched exactly. GET /v1/models lists those open to you."
 
@@ -63,9 +64,19 @@ class Gatekeeper:
         self.strict = ground.config.audit.durability == "strict"
         self.first_byte_timeout: float = ground.config.limits.first_byte_timeout
 
-    def stale(self) -> bool:
-        """Whether the policy cannot be trusted to be current any more, so that gated traffic is refused (P4)."""
-        return monotonic() > self._lease.until
+    def require_current(self, request: Request) -> None:
+        """Raises Refused where the policy may have changed unseen (P4). To be asked again after each wait: it may outlast the lease."""
+        if monotonic() > self._lease.until and not self._served_stale(request):
+            raise Refused(Reason.GATE_POLICY_STALE, "This gate cannot confirm that its policy is current, so it admits nobody for now.")
+
+    def _served_stale(self, request: Request) -> bool:
+        """Whether all the models that it can reach may be served by the policy known last (decision 0017)."""
+        if not (self._lease.servable and request.head.forwards):
+            return False
+        try:
+            return all(model.on_stale == "serve" for model in self.models(request))
+        except Refused:
+            return False
 
     def request_id(self) -> str:
         """A new id, unique over workers and restarts. It names a request; it opens nothing."""
@@ -104,16 +115,28 @@ class Gatekeeper:
             raise Refused(error.reason, str(error)) from None
 
     async def load_grants(self, caller: Caller) -> None:
-        """Fill `caller.grants` from the store. Raises StoreUnavailable.
+        """Fill `caller.grants` from the store. Raises Refused.
 
         If an epoch comes in between, what was read may be older than the policy in force, so it is read again.
         """
         while True:
             epoch = self.policy.epoch
-            grants = await self._grants_of(caller.principal)
+            try:
+                grants = await self._grants_of(caller.principal)
+            except StoreUnavailable:
+                message = "The store of approvals cannot be reached, so nobody is admitted on one."
+                raise Refused(Reason.GATE_STORE_UNAVAILABLE, message) from None
             if self.policy.epoch == epoch:
                 caller.grants = grants
                 return
+
+    async def keep(self, admission: DecisionRecord) -> None:
+        """Have it on the disk. Raises Refused."""
+        try:
+            await self.audit.durable(admission)
+        except StoreUnavailable:
+            message = "The decision could not be recorded, so the request is not forwarded."
+            raise Refused(Reason.GATE_STORE_UNAVAILABLE, message) from None
 
     def offered(self, dialect: str, facts: Facts, caller: Caller, at: float) -> list[Model] | None:
         """The models of the dialect that this caller may use now; None where that takes approvals that are not loaded yet."""

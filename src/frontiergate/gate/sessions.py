@@ -43,11 +43,12 @@ Group = list["Exchange"]  # same caller, same place, same models: one verdict fo
 class Sessions:
     """The live sessions of one worker, and the next instant at which one of them must be decided again."""
 
-    __slots__ = ("_forgettings", "_slices", "_unvouched", "live", "next_instant")
+    __slots__ = ("_forgettings", "_slices", "_unvouched", "live", "next_instant", "on_sooner")
 
     def __init__(self, slices: Callable[[], Slices] = Slices) -> None:
         self.live: set[Exchange] = set()
         self.next_instant = math.inf  # POSIX seconds
+        self.on_sooner: Callable[[], None] = lambda: None  # it was brought forward
         self._slices = slices
         self._forgettings = 0  # of callers, as of the last look
         self._unvouched: WeakSet[Caller] = WeakSet()  # ended because nobody knows what became of their keys
@@ -60,7 +61,11 @@ class Sessions:
         self.live.add(session)
         until = _valid_until(session)
         if until < self.next_instant:
-            self.next_instant = until
+            self._bring_forward(until)
+
+    def _bring_forward(self, until: float) -> None:
+        self.next_instant = until
+        self.on_sooner()
 
     def discard(self, session: "Exchange") -> None:
         self.live.discard(session)
@@ -93,7 +98,7 @@ class Sessions:
             if until <= now or _ended(session):
                 due.append(session)
             elif until < self.next_instant:
-                self.next_instant = until
+                self._bring_forward(until)
             if slices.over:
                 await slices.rest()
         return await self._redecide(keeper, due)
@@ -148,7 +153,9 @@ class Sessions:
                     verdict, caller = _judge(keeper, session), session.caller
                 if isinstance(verdict, Verdict) and verdict.outcome is Outcome.FORWARD:
                     session.verdict = verdict
-                    self.next_instant = min(self.next_instant, _valid_until(session))
+                    until = _valid_until(session)
+                    if until < self.next_instant:
+                        self._bring_forward(until)
                 elif asked or not self._may_be_entitled(session, verdict):  # else its grants were forgotten just now: the next pass asks
                     session.sever(verdict)
                     severed += 1

@@ -23,11 +23,19 @@ from frontiergate.store.protocol import (
     ModelPaused,
     ModelResumed,
     Pause,
+    StoreAccepted,
     StoredDirective,
 )
 
-Kind = Literal["directive", "model", "grant", "key"]
-Thing = StoredDirective | Pause | Grant | KeyRecord
+
+class Lineage(msgspec.Struct, frozen=True):
+    """Which log it is."""
+
+    text: str
+
+
+Kind = Literal["directive", "model", "grant", "key", "log"]
+Thing = StoredDirective | Pause | Grant | KeyRecord | Lineage
 
 
 def subject_of(change: Change) -> tuple[Kind, str]:
@@ -49,6 +57,8 @@ def subject_of(change: Change) -> tuple[Kind, str]:
             return "key", key.id
         case KeyRevoked(id):
             return "key", id
+        case StoreAccepted():
+            return "log", "lineage"
         case _:
             assert_never(change)
 
@@ -99,6 +109,8 @@ def after(entry: Entry, before: Thing | None) -> Thing | None:
             return key
         case KeyRevoked(id):
             return _revoked(id, before, entry.at)
+        case StoreAccepted(lineage):
+            return Lineage(lineage)
         case _:
             assert_never(entry.change)
 

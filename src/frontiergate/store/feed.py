@@ -1,17 +1,17 @@
 """What does a flip do? A replica follows the policy log: read, compile, take, enforce, acknowledge (DESIGN 6; P4).
 
-    changed? ── no ──────────────────────────────────────────────┐
-       │ yes                                                     │
-    position → same lineage, not behind? ── no → regressed       ├→ confirm the lease → report if due
-       │ yes                                                     │
-    entries → state → compile → take ────────────────────────────┘
+    changed? ── no ───────────────────────────────────────────────────┐
+       │ yes                                                          │
+    position → the log that is known, and not behind? ── no → doubted ├→ confirm the lease → report if due
+       │ yes                                                          │
+    entries → state → compile → take ─────────────────────────────────┘
                                  └→ enforce: live sessions, meanwhile; then that epoch is acknowledged
 
 The log is the truth. What is read of it moves the state on, so that an epoch costs what it changes; the whole state is read at the
 start, and where the log does not reach back to what is known. A policy that was taken decides every new request; while live sessions
 are still decided again, the next one can be taken already. A store that lost what was enforced (an older backup, a flush, another
-file) never loosens a running replica: it keeps its policy and refuses gated traffic until it is restarted, which is how an operator
-confirms the store as it is now.
+file) never loosens a replica, not even a restarted one: it keeps its policy and refuses gated traffic until the right store is back,
+or an operator accepts this one (decision 0018).
 """
 
 import asyncio
@@ -24,10 +24,13 @@ from typing import Generic, TypeVar
 import msgspec
 
 from frontiergate.errors import GateError, StoreError, StoreUnavailable
-from frontiergate.store.lastseen import LastSeen
+from frontiergate.store.lastseen import LastSeen, Seen
 from frontiergate.store.lease import Lease
-from frontiergate.store.protocol import Entry, PolicyState, ReplicaReport, Store
-from frontiergate.store.replay import replayed
+from frontiergate.store.lineage import log_of, mark_of, stands_for
+from frontiergate.store.protocol import Entry, PolicyState, Position, Store
+from frontiergate.store.replay import lost, replayed
+from frontiergate.store.reporter import Replica, Reporter
+from frontiergate.store.storeclock import StoreClock
 
 P = TypeVar("P")  # the compiled policy: the feed hands it on and never looks inside
 
@@ -35,16 +38,6 @@ _log = logging.getLogger(__name__)
 _PAGE = 500
 _WHOLE = 5_000  # entries behind, from which on reading the whole state is cheaper than what led to it
 _RETRY = 0.25  # seconds between attempts while the store is away
-
-
-class Replica(msgspec.Struct, frozen=True, kw_only=True):
-    """Who this process is, for its reports."""
-
-    name: str  # host/worker-number, stable across restarts
-    instance: str  # new at every start
-    version: str
-    config: Callable[[], str]  # short digest of the configuration in force
-    live_sessions: Callable[[], int]
 
 
 class _RegressionError(StoreError):
@@ -70,10 +63,10 @@ class Feed(Generic[P]):
         replica: Replica,
         *,
         lease: float,
+        clock_skew: float = 5.0,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         poll: float = 0.025,
-        heartbeat: float = 1.0,
         saved: str | None = None,
         on_enforced: Callable[[float], None] = lambda _: None,
     ) -> None:
@@ -81,27 +74,24 @@ class Feed(Generic[P]):
         self._compile = compile
         self._take = take
         self._enforce = enforce
-        self._replica = replica
-        self._clock = clock
         self._monotonic = monotonic
         self._poll_every = poll
-        self._heartbeat = heartbeat
         self._saved = None if saved is None else LastSeen(saved)
         self._on_enforced = on_enforced
         self.lease = Lease(lease)
+        self.clock = StoreClock(clock_skew, clock, monotonic)
+        self._reporter = Reporter(store, replica, self.clock, self.lease, monotonic=monotonic)
         self._state = PolicyState(0, (), ())
-        self._last: Entry | None = None  # the entry at our epoch, to recognise the log by
+        self._mark: str | None = None  # of the entry at our epoch, to recognise the log by
+        self._regression: str | None = None  # how the store went back, as long as it has not been put right
+        self._told: str | None = None  # the last problem that was logged
         self._behind = True
+        self._recognised = False  # whether the store was seen to hold the entry that we know at our epoch, since it was last away
         self._taking = asyncio.Lock()  # one policy after the other
         self._taken = 0  # policies, so that one of the same epoch is told from the one before
         self._unenforced: list[Entry] = []
         self._enforcing: asyncio.Task[None] | None = None
         self._enforced = 0  # of the policies taken, the last that every live session reflects
-        self._enforced_epoch = 0
-        self._enforced_at = 0.0
-        self._severed = 0
-        self._report_at = 0.0  # monotonic; 0 is at once
-        self._report_problem: str | None = None
         self._stopped = False
 
     @property
@@ -110,32 +100,37 @@ class Feed(Generic[P]):
         return self._state.epoch
 
     def stale(self, now: float) -> bool:
-        """Whether gated traffic must be refused at this monotonic instant."""
+        """Whether gated traffic must be refused at this monotonic instant, but for models that may be served all the same."""
         return self.lease.stale(now)
 
     async def start(self) -> None:
         """Load and take the first policy. StoreUnavailable where there is neither a store nor a policy saved by an earlier run."""
         asked_at = self._monotonic()
         saved = None if self._saved is None else await asyncio.to_thread(self._saved.load)
+        if saved is not None:  # what is read is held against it
+            self._state, self._mark = saved.state, saved.mark
         try:
             await self._store.open()
+            await self.clock.ask(self._store)
             state = await self._store.state()
-            last = await self._store.entries(state.epoch - 1, 1)
+            if self._recognises(Position(state.lineage, state.epoch)):
+                self._check_history(await self._entry_at(self.epoch))
+            last = await self._entry_at(state.epoch)
         except StoreUnavailable as error:
             if saved is None:
                 raise
-            await self._adopt(saved, None)
-            await self._settle()
-            self._note(f"{error}; starting with the policy of epoch {saved.epoch} seen before, refusing until it is confirmed")
-            return
-        if saved is not None and not _continues(saved, state.lineage, state.epoch):
-            _log.error("the store holds epoch %d, an earlier run enforced %d: the store is taken as it is", state.epoch, saved.epoch)
-        await self._adopt(state, None)
-        await self._settle()
-        self._last = last[-1] if last else None
-        await self._keep(None)
-        await self._report()  # before anybody is admitted: who waits for all replicas must know of this one
-        self.lease.confirm(asked_at)
+            await self._begin(saved)
+            self._note(f"{error}; starting with the policy of epoch {saved.state.epoch} seen before, refusing until it is confirmed")
+        except _RegressionError as error:
+            assert saved is not None, "nothing was known that could have been lost"
+            await self._begin(saved)
+            await self._doubt_store(str(error))
+            await self._report()
+        else:
+            await self._begin(Seen(state, mark_of(last)))
+            await self._keep(None)
+            await self._report()  # before anybody is admitted: who waits for all replicas must know of this one
+            self._confirm(asked_at)
 
     async def follow(self) -> None:
         """Follow the log until stopped. One task for the worker's whole life."""
@@ -147,28 +142,27 @@ class Feed(Generic[P]):
     async def poll(self) -> None:
         """One round: at most one new policy, confirmation, and a report if one is due. Enforcement that is quick is waited for."""
         asked_at = self._monotonic()
-        if not self.lease.regressed:
-            try:
-                if await self._store.changed():
-                    self._behind = True
-                if self._behind:
-                    async with self._taking:
-                        await self._catch_up()
-                    self._behind = False
-            except _RegressionError as error:
-                self.lease.regress(str(error))
-                _log.error("%s", error)
-            except (GateError, ValueError) as error:  # ValueError: a directive that this version cannot compile
+        try:
+            if await self._store.changed():
                 self._behind = True
-                self._note(str(error))
-            else:
-                if self.lease.problem is not None:
-                    _log.info("the policy is confirmed again, at epoch %d", self.epoch)
-                self.lease.confirm(asked_at)
+            elif not self._behind:
+                asked_at -= self._store.lag
+            if self._behind:
+                async with self._taking:
+                    await self._catch_up()
+                self._behind = False
+        except _RegressionError as error:
+            self._behind = True
+            await self._doubt_store(str(error))
+        except (GateError, ValueError) as error:  # ValueError: a directive that this version cannot compile
+            self._behind, self._recognised = True, False
+            self._note(str(error))
+        else:
+            self._confirm(asked_at)
         if self._enforcing is not None:
             await asyncio.wait({self._enforcing}, timeout=self._poll_every)
             self._reap()
-        if self._monotonic() >= self._report_at and not self._stopped:
+        if self._reporter.due and not self._stopped:
             await self._report()
 
     async def recompile(self) -> None:
@@ -177,6 +171,10 @@ class Feed(Generic[P]):
             await self._adopt(self._state, ())
             self._begin_to_enforce()
 
+    def bound(self, *, lease: float, clock_skew: float) -> None:
+        """The configuration's bounds, which begin to count with the next confirmation."""
+        self.lease.seconds, self.clock.bound = lease, clock_skew
+
     async def stop(self) -> None:
         """Leave in good order: `follow` ends, and nobody waits for this replica's acknowledgement any more."""
         self._stopped = True
@@ -184,29 +182,79 @@ class Feed(Generic[P]):
             self._enforcing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._enforcing
-        try:
-            await self._store.forget_replica(self._replica.name, self._replica.instance)
-        except StoreError as error:
-            _log.warning("could not sign off: %s", error)
+        await self._reporter.sign_off()
+
+    # -- reading the log
 
     async def _catch_up(self) -> None:
-        position = await self._store.position()
-        self._check(position.lineage, position.epoch)
-        if position.epoch == self.epoch and position.lineage == self._state.lineage:
+        position = await self.clock.ask(self._store)
+        entries = await self._news(position)
+        self._recognised = True
+        if not entries and entries is not None:
             return
-        entries = await self._entries_up_to(position.epoch)
         state = None if entries is None else await self._moved_on(entries, position.lineage)
         if state is None:
             state = await self._store.state()
-            self._check(state.lineage, state.epoch)
-            entries = await self._entries_up_to(state.epoch)
+            entries = await self._news(Position(state.lineage, state.epoch))
+        last = entries[-1] if entries else await self._entry_at(state.epoch)
         await self._adopt(state, entries)
+        self._mark = mark_of(last)
         self._begin_to_enforce()
-        if entries:
-            self._last = entries[-1]
-        elif entries is None:
-            self._last = None
         await self._keep(entries)
+
+    async def _news(self, position: Position) -> tuple[Entry, ...] | None:
+        """What came since our epoch; None where it cannot be told: the log does not reach back so far, it is too far, or it is another
+        log that an operator put in the place of ours. Raises _RegressionError."""
+        if self._recognised and position.epoch == self.epoch and position.lineage == self._state.lineage and not self.lease.regressed:
+            return ()
+        if not self._recognises(position):
+            return None
+        if position.epoch - self.epoch > _WHOLE:
+            self._check_history(await self._entry_at(self.epoch))
+            return None
+        return await self._entries_up_to(position.epoch)
+
+    def _recognises(self, position: Position) -> bool:
+        """Whether the log at `position` can be the one that is known, and what came of it; False where an operator accepted it in the
+        place of that one, or none is known. Raises _RegressionError where it is neither."""
+        known = self._state
+        if not known.lineage or stands_for(position.lineage, known.lineage):
+            return False
+        if not position.lineage:
+            raise _RegressionError(f"the store went back: {self._known}, the store holds no policy log any more")
+        if position.lineage != known.lineage or position.epoch < known.epoch:
+            found = f"the store holds epoch {position.epoch} of log {log_of(position.lineage)}"
+            raise _RegressionError(f"the store went back: {self._known}, {found}")
+        return True
+
+    def _check_history(self, entry: Entry | None) -> None:
+        """`entry` is what the store holds at our epoch, if its log reaches back so far. Raises _RegressionError."""
+        if entry is not None and self._mark not in (None, mark_of(entry)):
+            raise _RegressionError(f"the store went back: {self._known}, the store holds another at that epoch: its history was replaced")
+
+    @property
+    def _known(self) -> str:
+        return f"epoch {self.epoch} of log {log_of(self._state.lineage)} is enforced here"
+
+    async def _entry_at(self, epoch: int) -> Entry | None:
+        """None where the log does not reach back so far."""
+        found = await self._store.entries(epoch - 1, 1) if epoch else ()
+        return found[0] if found and found[0].epoch == epoch else None
+
+    async def _entries_up_to(self, head: int) -> tuple[Entry, ...] | None:
+        """The entries after ours up to `head`; None where the log does not reach back so far. Raises _RegressionError."""
+        read: list[Entry] = []
+        after = self.epoch if self._mark is None else self.epoch - 1
+        while after < head:
+            page = await self._store.entries(after, _PAGE)
+            if not page:
+                return None
+            read += page
+            after = page[-1].epoch
+        if read and read[0].epoch == self.epoch:
+            self._check_history(read.pop(0))
+        new = tuple(entry for entry in read if entry.epoch <= head)
+        return new if [entry.epoch for entry in new] == list(range(self.epoch + 1, head + 1)) else None
 
     async def _moved_on(self, entries: Sequence[Entry], lineage: str) -> PolicyState | None:
         """Our state after `entries`; None where they do not fit, as when somebody edited the store by hand."""
@@ -220,34 +268,14 @@ class Feed(Generic[P]):
             return None
         return state
 
-    def _check(self, lineage: str, epoch: int) -> None:
-        if not _continues(self._state, lineage, epoch):
-            raise _RegressionError(
-                f"the store went back: epoch {self.epoch} of log {self._state.lineage} is enforced, the store holds epoch {epoch} "
-                f"of log {lineage}. Refusing gated traffic; restore the newer store, or restart the gate to take this one as it is"
-            )
+    # -- taking and enforcing
 
-    async def _entries_up_to(self, head: int) -> tuple[Entry, ...] | None:
-        """The entries after ours up to `head`; None where the log does not reach back so far, or it is too far."""
-        if head - self.epoch > _WHOLE:
-            return None
-        read: list[Entry] = []
-        after = self.epoch if self._last is None else self.epoch - 1
-        while after < head:
-            page = await self._store.entries(after, _PAGE)
-            if not page:
-                return None
-            read += page
-            after = page[-1].epoch
-        if self._last is not None and read and read[0].epoch == self.epoch and read.pop(0) != self._last:
-            raise _RegressionError(
-                f"the store's epoch {self.epoch} is not the one that is enforced: its history was replaced. Refusing gated traffic; "
-                "restore the right store, or restart the gate to take this one as it is"
-            )
-        new = tuple(entry for entry in read if entry.epoch <= head)
-        if [entry.epoch for entry in new] != list(range(self.epoch + 1, head + 1)):
-            return None
-        return new
+    async def _begin(self, seen: Seen) -> None:
+        """The first policy."""
+        await self._adopt(seen.state, None)
+        self._mark = seen.mark
+        self.lease.known = True
+        await self._settle()
 
     async def _adopt(self, state: PolicyState, entries: Sequence[Entry] | None) -> None:
         """Compile and take the policy of `state`, to which `entries` led. Raises ValueError, and then nothing has changed."""
@@ -274,53 +302,60 @@ class Feed(Generic[P]):
         while self._enforced < self._taken:
             taken, epoch, entries = self._taken, self.epoch, self._unenforced
             self._unenforced = []
-            self._severed = await self._enforce()
-            self._enforced, self._enforced_epoch, self._enforced_at = taken, epoch, self._clock()
+            severed = await self._enforce()
+            self._enforced, at = taken, self.clock.now()
+            self._reporter.enforced(epoch, at, severed)
             for entry in entries:
-                self._on_enforced(max(0.0, self._enforced_at - entry.at))
-            self._report_at = 0.0
+                self._on_enforced(max(0.0, at - entry.at))
 
     async def _keep(self, entries: Sequence[Entry] | None) -> None:
-        """Save the state for a restart without the store. Failing that costs nothing now, so it is logged and no more."""
+        """Save the state for a restart. Failing that costs nothing now, so it is logged and no more."""
         if self._saved is None:
             return
         try:
-            await asyncio.to_thread(self._saved.keep, self._state, entries)
+            await asyncio.to_thread(self._saved.keep, Seen(self._state, self._mark), entries)
         except StoreUnavailable as error:
             _log.error("%s", error)
 
-    async def _report(self) -> None:
-        """Acknowledge the epoch, or just be alive. A store that can be read but not written still confirms the policy."""
-        try:
-            await self._store.report(
-                ReplicaReport(
-                    name=self._replica.name,
-                    instance=self._replica.instance,
-                    version=self._replica.version,
-                    epoch=self._enforced_epoch,
-                    enforced_at=self._enforced_at,
-                    heartbeat=self._clock(),
-                    live_sessions=self._replica.live_sessions(),
-                    severed=self._severed,
-                    config=self._replica.config(),
-                )
-            )
-        except StoreError as error:
-            if str(error) != self._report_problem:
-                self._report_problem = str(error)
-                _log.warning("could not report: %s", error)
-            self._report_at = self._monotonic() + _RETRY
-        else:
-            self._report_problem = None
-            self._report_at = self._monotonic() + self._heartbeat
+    # -- the lease, and saying so
+
+    def _confirm(self, asked_at: float) -> None:
+        """What is known is the store's policy now; but it cannot be gone by with a wrong clock."""
+        self._regression = None
+        if self.clock.problem is not None:
+            self.lease.doubt(self.clock.problem)
+            self._note(self.clock.problem)
+            return
+        if self._told is not None:
+            self._told = None
+            _log.info("the policy is confirmed again, at epoch %d", self.epoch)
+        self.lease.confirm(asked_at)
+
+    async def _doubt_store(self, regression: str) -> None:
+        if regression == self._regression:
+            return
+        self._regression = regression
+        self.lease.regress(regression)  # at once; then what can be said of it
+        missing: Sequence[str] = ()
+        with contextlib.suppress(StoreError):
+            missing = lost(self._state, await self._store.state())
+        problem = (
+            f"{regression}. {f'Not in it: {_listed(missing)}. ' if missing else ''}Refusing gated traffic; "
+            "bring the right store back, or have this one taken as it is with `frontiergate store accept`"
+        )
+        self.lease.regress(problem)
+        self._note(problem)
 
     def _note(self, problem: str) -> None:
         """Log a problem when it appears or changes, not at each attempt."""
-        if problem != self.lease.problem:
+        if problem != self._told:
+            self._told = problem
             _log.error("the policy cannot be confirmed: %s", problem)
         self.lease.fail(problem)
 
+    async def _report(self) -> None:
+        await self._reporter.report(self._state.lineage)
 
-def _continues(known: PolicyState, lineage: str, epoch: int) -> bool:
-    """Whether a log at (lineage, epoch) can be `known` and what came after it."""
-    return epoch >= known.epoch and (lineage == known.lineage or not known.lineage)
+
+def _listed(names: Sequence[str], most: int = 10) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

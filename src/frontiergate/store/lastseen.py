@@ -1,6 +1,7 @@
-"""The last policy seen, kept beside the process: a restart while the store is away still enforces it (DESIGN 6).
+"""The last policy seen, kept beside the process: a restart while the store is away still enforces it, and one after the store went
+back notices that (DESIGN 6; decision 0018).
 
-Lines of JSON: a head, so many directives, then the entries that came since; with ten thousand directives, one more costs a line.
+Lines of JSON: a head, so many directives, then how the log went on; with ten thousand directives, one more costs a line.
 """
 
 import os
@@ -10,10 +11,18 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from frontiergate.errors import StoreError, StoreUnavailable
+from frontiergate.store.lineage import mark_of
 from frontiergate.store.protocol import Entry, Pause, PolicyState, StoredDirective
 from frontiergate.store.replay import concerns_policy, replayed
 
 _LONGEST = 1000  # entries after which the file is written anew
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A policy, and the mark of the last entry that led to it (`lineage.mark_of`); None where that is not known."""
+
+    state: PolicyState
+    mark: str | None
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -21,11 +30,20 @@ class _Head(msgspec.Struct, frozen=True):
     lineage: str
     pauses: tuple[Pause, ...]
     directives: int
+    mark: str | None
+
+
+class _Step(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far the log went on. Of entries that the policy does not show, such as those of grants, it is only known that they came."""
+
+    epoch: int
+    mark: str | None
+    entry: Entry | None = None
 
 
 _HEAD = msgspec.json.Decoder(_Head)
 _DIRECTIVE = msgspec.json.Decoder(StoredDirective)
-_ENTRY = msgspec.json.Decoder(Entry)
+_STEP = msgspec.json.Decoder(_Step)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -34,9 +52,9 @@ class LastSeen:
 
     def __init__(self, path: str) -> None:
         self._path = pathlib.Path(path)
-        self._entries: int | None = None  # in the file; None where the file is not known to be whole
+        self._steps: int | None = None  # in the file; None where the file is not known to be whole
 
-    def load(self) -> PolicyState | None:
+    def load(self) -> Seen | None:
         """None if there is no such file. StoreError where it cannot be read: half a policy is not enforced."""
         try:
             lines = self._path.read_bytes().split(b"\n")
@@ -45,7 +63,11 @@ class LastSeen:
             if len(lines) <= count:
                 raise StoreError("it is cut off")
             state = PolicyState(head.epoch, tuple(_DIRECTIVE.decode(line) for line in lines[1:count]), head.pauses, head.lineage)
-            return replayed(state, [_ENTRY.decode(line) for line in lines[count:-1]])  # what no newline ends was being written
+            steps = [_STEP.decode(line) for line in lines[count:-1]]  # what no newline ends was being written
+            if not steps:
+                return Seen(state, head.mark)
+            state = replayed(state, [step.entry for step in steps if step.entry is not None])
+            return Seen(msgspec.structs.replace(state, epoch=steps[-1].epoch), steps[-1].mark)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -55,36 +77,36 @@ class LastSeen:
                 f"the last policy seen in {self._path} is unreadable ({error}): remove the file and start with the store"
             ) from error
 
-    def keep(self, state: PolicyState, entries: Sequence[Entry] | None) -> None:
-        """Have `state` in the file, durably; `entries` are what came since the last time, None where that is not known.
+    def keep(self, seen: Seen, entries: Sequence[Entry] | None) -> None:
+        """Have `seen` in the file, durably; `entries` are what came since the last time, None where that is not known.
 
-        The epoch of entries that the policy does not show is not kept. Raises StoreUnavailable.
+        Raises StoreUnavailable.
         """
-        told = None if entries is None else [entry for entry in entries if concerns_policy(entry)]
-        known, self._entries = self._entries, None
+        steps = None if entries is None else _steps(seen, entries)
+        known, self._steps = self._steps, None
         try:
-            if told is None or known is None or known + len(told) > _LONGEST:
-                self._replace(state)
-                self._entries = 0
+            if steps is None or known is None or known + len(steps) > _LONGEST:
+                self._replace(seen)
+                self._steps = 0
             else:
-                if told:
-                    self._append(told)
-                self._entries = known + len(told)
+                self._append(steps)
+                self._steps = known + len(steps)
         except OSError as error:
             raise StoreUnavailable(f"the last policy seen cannot be kept in {self._path}: {error.strerror}; check the folder") from error
 
-    def _append(self, entries: Iterable[Entry]) -> None:
+    def _append(self, steps: Iterable[_Step]) -> None:
         """A crash leaves whole lines and a last one without an end, which counts for nothing: it was not acknowledged."""
         with open(self._path, "ab") as file:
-            file.write(b"".join(_encode(entry) + b"\n" for entry in entries))
+            file.write(b"".join(_encode(step) + b"\n" for step in steps))
             file.flush()
             os.fsync(file.fileno())
 
-    def _replace(self, state: PolicyState) -> None:
+    def _replace(self, seen: Seen) -> None:
         """A crash leaves the old file or the new one."""
+        state = seen.state
         draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
         with open(draft, "wb", opener=_private) as file:
-            file.write(_encode(_Head(state.epoch, state.lineage, state.pauses, len(state.directives))) + b"\n")
+            file.write(_encode(_Head(state.epoch, state.lineage, state.pauses, len(state.directives), seen.mark)) + b"\n")
             for stored in state.directives:  # one by one: the loop's thread can have its turn in between
                 file.write(_encode(stored) + b"\n")
             file.flush()
@@ -95,6 +117,13 @@ class LastSeen:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _steps(seen: Seen, entries: Sequence[Entry]) -> list[_Step]:
+    steps = [_Step(entry.epoch, mark_of(entry), entry) for entry in entries if concerns_policy(entry)]
+    if entries and not concerns_policy(entries[-1]):
+        steps.append(_Step(seen.state.epoch, seen.mark))
+    return steps
 
 
 def _private(path: str, flags: int) -> int:

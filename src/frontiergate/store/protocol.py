@@ -70,7 +70,15 @@ class KeyRevoked(msgspec.Struct, frozen=True, tag="key_revoked"):
     id: str
 
 
-Change = DirectiveAdded | DirectiveLifted | ModelPaused | ModelResumed | GrantIssued | GrantChanged | KeyCreated | KeyRevoked
+class StoreAccepted(msgspec.Struct, frozen=True, tag="store_accepted"):
+    """An operator takes this log as it is, though replicas enforced what is not in it (decision 0018)."""
+
+    lineage: str  # the log's from here on: a new one, in the place of those that replicas followed
+
+
+Change = (
+    DirectiveAdded | DirectiveLifted | ModelPaused | ModelResumed | GrantIssued | GrantChanged | KeyCreated | KeyRevoked | StoreAccepted
+)
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,10 +101,17 @@ class StoredDirective(msgspec.Struct, frozen=True, gc=False):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Where a log stands, and which log it is: `lineage` is drawn at random when a store is made."""
+    """Where a log stands, and which log it is (`lineage`)."""
 
     lineage: str
     epoch: int
+
+
+class Bearing(msgspec.Struct, frozen=True):
+    """Where a log stands, and what the store's clock says."""
+
+    position: Position
+    at: float  # POSIX seconds
 
 
 class PolicyState(msgspec.Struct, frozen=True):
@@ -108,22 +123,46 @@ class PolicyState(msgspec.Struct, frozen=True):
     lineage: str = ""
 
 
+class Enforced(msgspec.Struct, frozen=True):
+    """From `at` on every decision of a worker, and every live session on it, reflects `epoch`."""
+
+    epoch: int
+    at: float  # POSIX seconds, the store's clock
+    severed: int  # sessions, on the way there
+
+
+FORGOTTEN = 3600  # seconds after which a replica that stopped reporting is not listed any more
+
+
 class ReplicaReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker last said of itself. It *enforces* `epoch`: every decision since, and every live session, reflects it."""
+    """What a worker last said of itself. Instants are the store's, as far as the worker can tell."""
 
     name: str  # host/worker-number, stable across restarts
     instance: str  # new at every start
     version: str
-    epoch: int
-    enforced_at: float  # POSIX seconds, when it enforced `epoch`
+    enforced: tuple[Enforced, ...]  # the last few, in order; at least one
     heartbeat: float
     live_sessions: int
-    severed: int  # sessions severed when it went to `epoch`
     config: str  # short digest of the configuration in force
+    lineage: str  # the log that it follows
+    regressed: bool = False  # the store went back behind what it enforces, and nobody has accepted that
+    stale: bool = False  # it refuses gated traffic, for
+    problem: str = ""
+    clock_offset: float = 0.0  # seconds that its clock is ahead of the store's
+
+    @property
+    def epoch(self) -> int:
+        return self.enforced[-1].epoch
+
+    def reached(self, epoch: int) -> Enforced:
+        """How it came to enforce `epoch`, though others may have come since; what it did last, where that is not known."""
+        return next((each for each in self.enforced if each.epoch >= epoch), self.enforced[-1])
 
 
 class Store(Protocol):
     """SQLite or Redis. Methods raise StoreUnavailable where the store cannot be reached, Conflict and NotFound as named."""
+
+    lag: float  # seconds: how old it can be what `changed` says when it says no
 
     async def open(self) -> None: ...
     async def close(self) -> None: ...
@@ -138,6 +177,10 @@ class Store(Protocol):
 
     async def position(self) -> Position:
         """Lineage and head in one read, so that a follower notices another store in the place of the one it knows."""
+        ...
+
+    async def bearing(self) -> Bearing:
+        """As `position`, with the store's time in the same round trip, so that a follower notices that its own clock is wrong."""
         ...
 
     async def changed(self) -> bool:

@@ -9,12 +9,12 @@ from frontiergate.config.store_url import RedisUrl
 from frontiergate.domain.vetting import Grant
 from frontiergate.errors import NotFound, StoreError, StoreUnavailable
 from frontiergate.store import redis_layout
-from frontiergate.store.protocol import Change, Entry, KeyRecord, PolicyState, Position, ReplicaReport
+from frontiergate.store.protocol import FORGOTTEN, Bearing, Change, Entry, KeyRecord, PolicyState, Position, ReplicaReport
 from frontiergate.store.redis_append import Appender
 from frontiergate.store.redis_ear import Ear
 from frontiergate.store.redis_layout import HEAD, LAYOUT, Keys
 from frontiergate.store.redis_link import Link
-from frontiergate.store.redis_replies import entry_of, head_of, mark_of, pairs, require_log
+from frontiergate.store.redis_replies import entry_of, head_of, instant_of, mark_of, pairs, require_log
 from frontiergate.store.redis_wire import Word
 from frontiergate.store.rows import GRANT, KEY, PAUSE, REPORT, STORED_DIRECTIVE, decode, encode
 
@@ -25,6 +25,8 @@ _REMEMBERED = 64  # epochs of which it is known what was read
 
 class RedisStore:
     """`Store` on one Redis server, found by its address, by Sentinels or in a Cluster."""
+
+    lag = _LOOK
 
     def __init__(self, url: RedisUrl, environ: Mapping[str, str] = os.environ, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._keys = Keys(url.prefix)
@@ -63,12 +65,16 @@ class RedisStore:
     async def position(self) -> Position:
         """Where the log stands, truly: a store that was flushed has no lineage and is at epoch 0; one that holds another entry at an
         epoch than was read of it, as after a failover that lost the last append, is of another lineage."""
+        return (await self.bearing()).position
+
+    async def bearing(self) -> Bearing:
         self._require_open()
-        (values,) = await self._link.ask(("HMGET", self._keys.meta, *HEAD), confirmed=True)
+        values, clock = await self._link.ask(("HMGET", self._keys.meta, *HEAD), ("TIME",), confirmed=True)
         head = head_of(self._name, values)
-        if self._marks.get(head.position.epoch, head.mark) != head.mark:
-            return Position(f"{head.position.lineage}~{head.mark.decode(errors='replace')}", head.position.epoch)
-        return head.position
+        position = head.position
+        if self._marks.get(position.epoch, head.mark) != head.mark:
+            position = Position(f"{position.lineage}~{head.mark.decode(errors='replace')}", position.epoch)
+        return Bearing(position, instant_of(clock))
 
     async def changed(self) -> bool:
         """Asks nobody. True after a message or a gap in hearing them, and at the latest every 200 ms, so that `position` is asked."""
@@ -145,7 +151,7 @@ class RedisStore:
 
     async def report(self, report: ReplicaReport) -> None:
         self._require_open()
-        arguments: list[Word] = [report.name, encode(report), redis_layout.FORGOTTEN]
+        arguments: list[Word] = [report.name, encode(report), FORGOTTEN]
         await self._link.run(redis_layout.REPORT, [self._keys.replicas, self._keys.replicas_seen], arguments)
 
     async def forget_replica(self, name: str, instance: str) -> None:

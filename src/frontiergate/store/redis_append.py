@@ -24,7 +24,7 @@ from frontiergate.store.protocol import Change, Entry, Position
 from frontiergate.store.redis_errors import AnswerLost
 from frontiergate.store.redis_layout import APPEND, HEAD, LAYOUT, LOOK, Keys
 from frontiergate.store.redis_link import Link
-from frontiergate.store.redis_replies import head_of, mark_of, require_log
+from frontiergate.store.redis_replies import head_of, instant_of, mark_of, require_log
 from frontiergate.store.redis_wire import Command, Word
 from frontiergate.store.rows import encode
 
@@ -78,9 +78,9 @@ class Appender:
             self._turn.release()
 
     async def _look(self, change: Change) -> _Ground:
-        head, (seconds, microseconds), body = await self._link.run(LOOK, *redis_things.where(self._keys, change))
+        head, clock, body = await self._link.run(LOOK, *redis_things.where(self._keys, change))
         position = require_log(self._name, head).position
-        return _Ground(position, int(seconds) + int(microseconds) / 1e6, redis_things.read(change, body))
+        return _Ground(position, instant_of(clock), redis_things.read(change, body))
 
     async def _make(self, entry: Entry, now: Thing | None, ground: Position) -> bool:
         """Append, and make what `entry` is about be `now`; False where the log does not stand at `ground` any more."""

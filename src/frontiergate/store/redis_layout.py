@@ -17,7 +17,6 @@ import hashlib
 import msgspec
 
 LAYOUT = b"1"  # the version of all this; a store of a newer one is refused
-FORGOTTEN = 3600  # seconds after which a replica that stopped reporting is not listed any more
 
 
 class Keys:

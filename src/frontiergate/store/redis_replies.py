@@ -35,9 +35,14 @@ def require_log(name: str, values: Sequence[bytes | None]) -> Head:
     if not head.position.lineage:
         raise StoreUnavailable(
             f"{name}: it holds no policy log any more (flushed, evicted, or restarted without persistence): "
-            "restore it, or restart the gate to begin a new one"
+            "restore it, or begin a new one with `frontiergate store accept`"
         )
     return head
+
+
+def instant_of(time: Sequence[bytes]) -> float:
+    """POSIX seconds, from the reply to TIME: seconds and microseconds."""
+    return int(time[0]) + int(time[1]) / 1e6
 
 
 def pairs(flat: Sequence[Any]) -> list[tuple[str, Any]]:

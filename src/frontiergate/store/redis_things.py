@@ -3,7 +3,7 @@
 from typing import assert_never
 
 from frontiergate.domain.vetting import Grant, GrantState
-from frontiergate.store.effects import Thing, subject_of
+from frontiergate.store.effects import Lineage, Thing, subject_of
 from frontiergate.store.protocol import Change, Entry, KeyCreated, KeyRecord, Pause, StoredDirective
 from frontiergate.store.redis_layout import Keys
 from frontiergate.store.rows import GRANT, KEY, PAUSE, STORED_DIRECTIVE, decode, encode
@@ -24,6 +24,8 @@ def where(keys: Keys, change: Change) -> tuple[tuple[str, ...], tuple[str, ...]]
         case "key":
             sha256 = change.key.sha256 if isinstance(change, KeyCreated) else ""
             return (keys.meta, keys.keys, keys.key_ids), (sha256, name)
+        case "log":
+            return (keys.meta, keys.meta), (name,)
         case _:
             assert_never(kind)
 
@@ -42,6 +44,8 @@ def read(change: Change, body: bytes | None) -> Thing | None:
             return decode(GRANT, body, f"grant {name}")
         case "key":
             return decode(KEY, body, f"key {name}")
+        case "log":
+            return Lineage(body.decode())
         case _:
             assert_never(kind)
 
@@ -63,6 +67,8 @@ def commands(keys: Keys, entry: Entry, now: Thing | None) -> list[list[str]]:
             ]
         case KeyRecord():
             written = [["HSET", keys.keys, now.sha256, _text(now)], ["HSET", keys.key_ids, name, now.sha256]]
+        case Lineage(text):
+            written = [["HSET", keys.meta, name, text]]
         case None:
             written = [["HDEL", keys.directives if kind == "directive" else keys.pauses, name]]
         case _:
@@ -72,5 +78,5 @@ def commands(keys: Keys, entry: Entry, now: Thing | None) -> list[list[str]]:
     return written
 
 
-def _text(thing: Thing) -> str:
+def _text(thing: StoredDirective | Pause | Grant | KeyRecord) -> str:
     return encode(thing).decode()

@@ -47,6 +47,16 @@ def replayed(state: PolicyState, entries: Sequence[Entry]) -> PolicyState:
     return PolicyState(epoch, directives, pauses, state.lineage)
 
 
+def lost(before: PolicyState, now: PolicyState) -> list[str]:
+    """What `before` has and `now` has not, or another: directives by id, and pauses."""
+    directives = {stored.directive.id: stored.directive for stored in now.directives}
+    paused = {pause.model for pause in now.pauses}
+    return [
+        *(stored.directive.id for stored in before.directives if directives.get(stored.directive.id) != stored.directive),
+        *(f"the pause of {pause.model}" for pause in before.pauses if pause.model not in paused),
+    ]
+
+
 def _with_directive(directives: tuple[StoredDirective, ...], id: str, entry: Entry) -> tuple[StoredDirective, ...]:
     place = bisect.bisect_left(directives, id, key=lambda stored: stored.directive.id)
     found = directives[place : place + 1]

@@ -3,6 +3,7 @@
 The log keeps its lineage and its epochs, so that a replica that enforced epoch n goes on at n.
 """
 
+import shlex
 from collections.abc import Mapping
 
 from frontiergate.config.store_url import SqliteUrl, read_store_url
@@ -42,7 +43,7 @@ async def _free(store: Store, replace: Position | None) -> Position:
     if stands.epoch and stands != replace:
         raise Conflict(
             f"the store holds a log already: {stands.lineage}, up to epoch {stands.epoch}. Name an empty store, or give that log up "
-            f"for the snapshot's, for ever: --replace {stands.lineage}@{stands.epoch}"
+            f"for the snapshot's, for ever: --replace {shlex.quote(f'{stands.lineage}@{stands.epoch}')}"
         )
     using = await users(store)
     if using:

@@ -15,6 +15,8 @@ from frontiergate.store import tables
 from frontiergate.store.connection import Watch, connect, create, identity, transaction, translated
 from frontiergate.store.effects import after, check_expected
 from frontiergate.store.protocol import (
+    FORGOTTEN,
+    Bearing,
     Change,
     Entry,
     KeyRecord,
@@ -52,12 +54,15 @@ class _Connections:
 class SqliteStore:
     """`Store` in one file. Opens again by itself when the file comes back, or another is put in its place."""
 
+    lag = 0.0
+
     def __init__(self, path: str, clock: Callable[[], float] = time.time) -> None:
         self._path = path
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._connections: _Connections | None = None
         self._watch = Watch(path)
+        self._head: tuple[int, object] | None = None  # the last entry seen, and its epoch
         self._closed = False
 
     async def open(self) -> None:
@@ -87,11 +92,22 @@ class SqliteStore:
         return (await self.position()).epoch
 
     async def position(self) -> Position:
-        def work(to: _Connections) -> Position:
-            with transaction(to.log, "DEFERRED"):
-                return tables.position(to.log)
+        return (await self.bearing()).position
 
-        return await self._run(work)
+    async def bearing(self) -> Bearing:
+        """A file that holds another entry at the epoch than was seen there, as a backup that was written to, is of another lineage."""
+
+        def work(to: _Connections) -> tuple[Position, object]:
+            with transaction(to.log, "DEFERRED"):
+                position = tables.position(to.log)
+                return position, to.log.execute("SELECT at, actor, reason, change FROM log WHERE epoch = ?", (position.epoch,)).fetchone()
+
+        position, entry = await self._run(work)
+        if self._head is None or self._head[0] != position.epoch:
+            self._head = position.epoch, entry
+        elif self._head[1] != entry:
+            position = Position(f"{position.lineage}~", position.epoch)
+        return Bearing(position, self._clock())
 
     async def changed(self) -> bool:
         if self._closed:
@@ -134,8 +150,12 @@ class SqliteStore:
         return await self._run(lambda to: tuple(tables.keys(to.log)))
 
     async def report(self, report: ReplicaReport) -> None:
-        query = "INSERT OR REPLACE INTO replicas VALUES (?, ?, ?)"
-        await self._run(lambda to: to.reports.execute(query, (report.name, report.instance, encode(report))))
+        def work(to: _Connections) -> None:
+            to.reports.execute("INSERT OR REPLACE INTO replicas VALUES (?, ?, ?)", (report.name, report.instance, encode(report)))
+            old = "DELETE FROM replicas WHERE json_extract(CAST(body AS TEXT), '$.heartbeat') < ?"
+            to.reports.execute(old, (report.heartbeat - FORGOTTEN,))  # 10 µs where there is none
+
+        await self._run(work)
 
     async def forget_replica(self, name: str, instance: str) -> None:
         query = "DELETE FROM replicas WHERE name = ? AND instance = ?"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, assert_never
 
 from frontiergate.domain.vetting import Grant
-from frontiergate.store.effects import Thing, subject_of
+from frontiergate.store.effects import Lineage, Thing, subject_of
 from frontiergate.store.protocol import Change, Entry, KeyCreated, KeyRecord, Pause, Position, StoredDirective
 from frontiergate.store.rows import CHANGE, DIRECTIVE, GRANT, KEY, PAUSE, decode, encode
 
@@ -81,6 +81,8 @@ def look_up(connection: sqlite3.Connection, change: Change) -> Thing | None:
             sha256 = change.key.sha256 if isinstance(change, KeyCreated) else ""
             found = row("SELECT body FROM keys WHERE id = ? OR sha256 = ?", name, sha256)
             return found and decode(KEY, found[0], f"key {name}")
+        case "log":
+            return Lineage(*row("SELECT value FROM meta WHERE key = 'lineage'"))
         case _:
             assert_never(kind)
 
@@ -97,6 +99,8 @@ def put(connection: sqlite3.Connection, thing: Thing) -> None:
             connection.execute("INSERT OR REPLACE INTO grants VALUES (?, ?, ?, ?)", values)
         case KeyRecord():
             connection.execute("INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", (thing.id, thing.sha256, encode(thing)))
+        case Lineage(text):
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'lineage'", (text,))
         case _:
             assert_never(thing)
 

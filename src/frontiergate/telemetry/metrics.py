@@ -86,6 +86,8 @@ class Metrics:
         )
         self._epoch: prometheus.Gauge | None = None
         self._lag = worst("replica_lag_seconds", "Longest time since a live worker confirmed its policy.")
+        self._stale = level("stale_replicas", "Live workers that refuse gated traffic, as they cannot rely on their policy or clock.")
+        self._clock_offset = worst("clock_offset_seconds", "Furthest that a live worker's clock is from the store's.")
         self._geoip_age = worst("geoip_age_seconds", "Age of the oldest GeoIP database in use.")
         self._reloads = counter("config_reloads_total", "Reloads of the configuration.", ("result",))
         self._audit_dropped = counter("audit_dropped_total", "Audit records lost because they could not be written.")
@@ -158,8 +160,11 @@ class Metrics:
             )
         self._epoch.set(epoch)
 
-    def replica_lag(self, seconds: float) -> None:
-        self._lag.set(seconds)
+    def replica(self, *, lag: float, stale: bool, clock_offset: float) -> None:
+        """How well this worker knows the policy: seconds since it was confirmed, whether it refuses, how far off its clock is."""
+        self._lag.set(lag)
+        self._stale.set(stale)
+        self._clock_offset.set(abs(clock_offset))
 
     def geoip_age(self, seconds: float) -> None:
         self._geoip_age.set(seconds)

@@ -107,10 +107,14 @@ def test_names_from_others_cannot_steer_the_terminal(desk: Desk, run: Run) -> No
 
 def test_replicas_are_listed(desk: Desk, run: Run) -> None:
     desk.report("host/0", 0)
-    head, row, total = words(run("replicas"))
-    assert head == ["NAME", "STATE", "EPOCH", "LIVE", "HEARD", "OF", "VERSION", "CONFIG"]
-    assert row[:4] == ["host/0", "enforcing", "0", "3"]
-    assert total == ["1", "of", "1", "replicas", "enforce", "epoch", "0"]
+    desk.report("host/1", 0, stale=True, problem="this host's clock\x1b is 9 s ahead", clock_offset=9.0)
+    head, first, second, problem, total = words(run("replicas"))
+    assert head == ["HOST", "WORKER", "STATE", "EPOCH", "LIVE", "HEARD", "OF", "STALE", "CLOCK", "VERSION", "CONFIG"]
+    assert first[:5] == ["host", "0", "enforcing", "0", "3"]
+    assert first[6:] == ["s", "ago", "no", "+0.000", "s", "0.1.0", "c0ffee"]
+    assert second[8:11] == ["yes", "+9.000", "s"]
+    assert problem[:4] == ["host/1:", "this", "host's", "clock\N{REPLACEMENT CHARACTER}"]
+    assert total == ["2", "of", "2", "replicas", "enforce", "epoch", "0"]
     assert run("replicas", "--output", "json").json["complete"] is True
 
 

@@ -164,7 +164,7 @@ class TestWait:
         done = run("withdraw", "acme/small", *ORDER, "--wait", "15")
         worker.join(10)
         assert done.code == 0
-        assert done.out.splitlines()[-1] == "2 of 2 replicas enforce epoch 1 · 84 ms · 217 streams severed"
+        assert done.out.splitlines()[-1] == "all 2 of 2 enforce epoch 1 after 84 ms · 217 streams severed"
 
     def test_those_that_do_not_are_named(self, desk: Desk, run: Run) -> None:
         desk.report("host/0", 1, severed=1)
@@ -172,20 +172,26 @@ class TestWait:
         desk.report("host/2", 0, at=time.time() - 60)
         done = run("pause", "acme/small", "--reason", "r", "--wait", "0.3")
         assert done.code == 3
-        assert done.out.splitlines()[-1].startswith("1 of 3 replicas enforce epoch 1 · ")
-        assert done.out.endswith(" · 1 stream severed\n")
-        assert "host/1 is behind: it enforces epoch 0" in done.err
-        assert "host/2 is silent for 60 s: it refuses gated traffic once its lease ends" in done.err
+        assert done.out.splitlines()[-1].startswith("1 of 3 enforce epoch 1 after ")
+        assert done.out.endswith(" ms · 1 stream severed\n")
+        assert "host/1 is behind, it enforces epoch 0\n" in done.err
+        assert "host/2 is silent for 60 s, hung or cut off: once its lease is over it admits nobody" in done.err
+
+    def test_one_that_refuses_the_store_says_why(self, desk: Desk, run: Run) -> None:
+        desk.report("host/0", 9, lineage="lost", regressed=True, stale=True, problem="the store went back")
+        done = run("pause", "acme/small", "--reason", "r", "--wait", "0.1")
+        assert done.code == 3
+        assert "host/0 is behind, it enforces epoch 9: the store went back\n" in done.err
 
     def test_progress_shows_while_it_waits(self, desk: Desk, run: Run) -> None:
         desk.report("host/0", 1)
         desk.report("host/1", 0, at=time.time() - 60)
         done = run("pause", "acme/small", "--reason", "r", "--wait", "0.5")
-        assert done.err.startswith("1 of 2 replicas enforce epoch 1 …\n")
+        assert done.err.startswith("1 of 2 enforce epoch 1 · waiting for host/1 …\n")
 
     def test_without_any_replica_it_says_what_will_happen(self, desk: Desk, run: Run) -> None:
         done = run("pause", "acme/small", "--reason", "r", "--wait", "0.1")
-        assert (done.code, done.out.splitlines()[-1]) == (3, "0 of 0 replicas enforce epoch 1")
+        assert (done.code, done.out.splitlines()[-1]) == (3, "0 of 0 enforce epoch 1")
         assert done.err == "no replica is known: the change is kept and will be enforced by every worker that starts\n"
 
     def test_scripts_get_one_document(self, desk: Desk, run: Run) -> None:

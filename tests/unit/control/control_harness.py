@@ -16,7 +16,7 @@ from frontiergate.config.load import parse_config
 from frontiergate.config.schema import Config
 from frontiergate.control.app import build_app
 from frontiergate.control.plane import Plane, set_up
-from frontiergate.store.protocol import ReplicaReport
+from frontiergate.store.protocol import Enforced, ReplicaReport
 from frontiergate.store.sqlite import SqliteStore
 from frontiergate.telemetry.metrics import Metrics
 
@@ -109,21 +109,22 @@ class Desk:
         finally:
             connection.close()
 
-    def report(self, name: str, epoch: int, *, at: float | None = None, severed: int = 0) -> None:
-        """A data worker acknowledges `epoch`."""
+    def report(self, name: str, epoch: int, *, at: float | None = None, severed: int = 0, before: int = 0, **more: Any) -> None:
+        """A data worker acknowledges `epoch`, having severed `before` on the way to the epoch before."""
         now = time.time() if at is None else at
+        lineage = more.pop("lineage", None) or self.run(self.plane.store.position()).lineage
         self.run(
             self.plane.store.report(
                 ReplicaReport(
                     name=name,
                     instance="i1",
                     version="0.1.0",
-                    epoch=epoch,
-                    enforced_at=now,
+                    enforced=(Enforced(epoch - 1, now - 1, before), Enforced(epoch, now, severed)),
                     heartbeat=now,
                     live_sessions=3,
-                    severed=severed,
                     config="c0ffee",
+                    lineage=lineage,
+                    **more,
                 )
             )
         )

@@ -33,6 +33,55 @@ def test_a_replica_enforces_is_behind_or_is_silent(desk: Desk) -> None:
     assert listing["replicas"][2]["silent_for"] == pytest.approx(60, abs=5)
 
 
+def test_a_replica_is_shown_with_its_host_its_worker_its_clock_and_why_it_refuses(desk: Desk) -> None:
+    desk.report("node-7:8080/3", 0, stale=True, problem="this host's clock is 9 s ahead", clock_offset=9.0004)
+    (replica,) = desk.ask("GET", PATH).json["replicas"]
+    shown = {key: replica[key] for key in ("host", "worker", "stale", "problem", "clock_offset", "version", "live_sessions")}
+    assert shown == {
+        "host": "node-7:8080",
+        "worker": "3",
+        "stale": True,
+        "problem": "this host's clock is 9 s ahead",
+        "clock_offset": 9.0,
+        "version": "0.1.0",
+        "live_sessions": 3,
+    }
+
+
+def test_who_waits_for_an_epoch_is_told_of_that_one_though_others_came_since(desk: Desk) -> None:
+    change(desk)
+    change(desk)
+    desk.report("host/0", 2, severed=5, before=217)
+    (first,) = desk.ask("GET", f"{PATH}?epoch=1").json["replicas"]
+    (second,) = desk.ask("GET", f"{PATH}?epoch=2").json["replicas"]
+    assert (first["severed"], second["severed"]) == (217, 5)
+    assert second["enforced_at"] - first["enforced_at"] == pytest.approx(1)
+
+
+def test_a_replica_of_another_log_is_behind_whatever_its_epoch(desk: Desk) -> None:
+    change(desk)
+    desk.report("host/0", 9, lineage="another")
+    desk.report("host/1", 9, regressed=True)  # of this log, but further on than it is
+    desk.report("host/2", 1)
+    listing = desk.ask("GET", f"{PATH}?epoch=1").json
+    assert [replica["state"] for replica in listing["replicas"]] == ["behind", "behind", "enforcing"]
+    assert listing["complete"] is False
+
+
+def test_a_heartbeat_from_the_future_is_no_sign_of_life(desk: Desk) -> None:
+    desk.report("host/0", 0, at=time.time() + 60)
+    assert desk.ask("GET", PATH).json["replicas"][0]["state"] == "silent"
+
+
+def test_silence_is_told_by_the_stores_clock(desk: Desk) -> None:
+    """The control process's own may be wrong."""
+    desk.plane.clock = lambda: time.time() + 3600
+    desk.report("host/0", 0)
+    (replica,) = desk.ask("GET", PATH).json["replicas"]
+    assert replica["state"] == "enforcing"
+    assert replica["silent_for"] < 5
+
+
 def test_the_control_process_is_no_replica(desk: Desk) -> None:
     assert desk.ask("GET", PATH).json["replicas"] == []
     assert desk.ask("GET", PATH).json["complete"] is False
@@ -104,6 +153,12 @@ def test_the_gate_is_ready_once_a_live_worker_enforces_the_head(desk: Desk) -> N
     assert readiness() == (200, [])
     change(desk)
     assert readiness() == (503, ["no data worker enforces epoch 1 yet"])
+    desk.report("host/0", 1, stale=True, problem="this host's clock is 9 s ahead")
+    assert readiness() == (503, ["gated traffic is refused: this host's clock is 9 s ahead"])
+    desk.report("host/1", 5, lineage="another", regressed=True, stale=True, problem="the store went back")
+    assert len(readiness()[1]) == 2
+    desk.report("host/2", 1)
+    assert readiness() == (200, [])
 
 
 def test_without_a_store_it_lives_but_is_not_ready(tmp_path: Path) -> None:

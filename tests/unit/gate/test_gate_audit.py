@@ -192,7 +192,7 @@ def test_a_replica_tells_what_it_severed(play):
     clients = [gate.flow()[0] for _ in range(3)]
     gate.enforces(added("w-1", "openai/gpt-open", withdraw=True))
     (report,) = gate.within(gate.store.replicas())
-    assert (report.epoch, report.severed, report.live_sessions) == (1, 3, 0)
+    assert (report.epoch, report.enforced[-1].severed, report.live_sessions) == (1, 3, 0)
     for client in clients:
         assert len(client.gets_events_until_end()) == 1
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from frontiergate.store.protocol import (
     Change,
     DirectiveAdded,
     DirectiveLifted,
+    Enforced,
     Entry,
     GrantChanged,
     GrantIssued,
@@ -27,6 +29,7 @@ from frontiergate.store.protocol import (
     Pause,
     ReplicaReport,
     Store,
+    StoreAccepted,
 )
 
 Connect = Callable[[], Store]
@@ -54,9 +57,21 @@ def pause(model: str) -> Pause:
     return Pause(model=model, reason="maintenance", by="olga", since=5.0)
 
 
-def report(name: str, **changes: Any) -> ReplicaReport:
-    values = {"instance": "i1", "version": "0.1.0", "epoch": 3, "enforced_at": 1.0, "heartbeat": 2.0, "live_sessions": 4, "severed": 1}
-    return ReplicaReport(name=name, config="c0ffee", **{**values, **changes})
+def report(name: str, *, instance: str = "i1", epoch: int = 3, heartbeat: float = 2.0) -> ReplicaReport:
+    return ReplicaReport(
+        name=name,
+        instance=instance,
+        version="0.1.0",
+        enforced=(Enforced(epoch - 1, 0.5, 0), Enforced(epoch, 1.0, 1)),
+        heartbeat=heartbeat,
+        live_sessions=4,
+        config="c0ffee",
+        lineage="l1 l0",
+        regressed=True,
+        stale=True,
+        problem="the store went back",
+        clock_offset=-0.25,
+    )
 
 
 async def append(store: Store, change: Change, expect: int | None = None) -> Entry:
@@ -283,6 +298,31 @@ class StoreContract:
             await store.forget_replica("w1", "i2")
             assert [r.name for r in await store.replicas()] == ["w2"]
             assert await store.head() == 0
+
+        with_store(connect, story)
+
+    def test_a_bearing_tells_where_the_log_stands_and_the_stores_time(self, connect: Connect) -> None:
+        async def story(store: Store) -> None:
+            before = time.time()
+            bearing = await store.bearing()
+            assert bearing.position == await store.position()
+            assert before - 1 <= bearing.at <= time.time() + 1, "the store is on this host"
+
+        with_store(connect, story)
+
+    def test_a_log_that_is_accepted_is_another_one_from_there_on(self, connect: Connect) -> None:
+        async def story(store: Store) -> None:
+            await append(store, DirectiveAdded(directive("a")))
+            old, at = (await store.position()).lineage, await store.head()
+            entry = await append(store, StoreAccepted(f"new {old} lost"), expect=at)
+            with pytest.raises(Conflict):
+                await append(store, StoreAccepted("newer"), expect=at)
+            assert ((await store.position()).lineage, entry.epoch) == (f"new {old} lost", at + 1)
+            state = await store.state()
+            assert (state.lineage, state.epoch, len(state.directives)) == (f"new {old} lost", at + 1, 1)
+            assert list(await store.entries(at)) == [entry]
+            await append(store, DirectiveLifted("a"))
+            assert await store.head() == at + 2
 
         with_store(connect, story)
 

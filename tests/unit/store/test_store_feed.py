@@ -4,97 +4,14 @@ import asyncio
 import logging
 import os
 import pathlib
-import shutil
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
+from feed_bench import Bench, played
 from store_contract import append, directive, grant
 
 from frontiergate.errors import ConfigError, StoreError, StoreUnavailable
-from frontiergate.store.feed import Feed, Replica
-from frontiergate.store.protocol import DirectiveAdded, DirectiveLifted, Entry, GrantIssued, PolicyState, ReplicaReport
-from frontiergate.store.sqlite import SqliteStore
-
-Policy = tuple[int, tuple[str, ...]]
-
-
-class Bench:
-    """A store, a feed on it, clocks that stand still, and what the feed asked to be enforced."""
-
-    def __init__(self, folder: pathlib.Path, *, saved: bool = False) -> None:
-        self.path = str(folder / "state.db")
-        self.saved = str(folder / "last-seen.json") if saved else None
-        self.now = 1000.0
-        self.ticks = 50.0
-        self.taken: list[tuple[Policy, list[int] | None]] = []
-        self.states: list[PolicyState] = []  # that were to be compiled
-        self.passes = 0
-        self.enforcing = asyncio.Event()  # a pass over the live sessions has begun
-        self.held: asyncio.Event | None = None  # what such a pass waits for
-        self.delays: list[float] = []
-        self.sessions_hit = 0
-        self.told: Callable[[], object] = lambda: None
-        self.unreadable: Exception | None = None
-        self.open()
-
-    def open(self) -> None:
-        self.store = SqliteStore(self.path, clock=lambda: self.now)
-        self.feed: Feed[Policy] = Feed(
-            self.store,
-            self.compile,
-            self.take,
-            self.enforce,
-            Replica(name="host/1", instance="i1", version="0.1.0", config=lambda: "c0ffee", live_sessions=lambda: 7),
-            lease=5.0,
-            clock=lambda: self.now,
-            monotonic=lambda: self.ticks,
-            saved=self.saved,
-            on_enforced=self.delays.append,
-        )
-
-    async def compile(self, state: PolicyState) -> Policy:
-        await asyncio.sleep(0)
-        self.states.append(state)
-        if self.unreadable is not None:
-            raise self.unreadable
-        return state.epoch, tuple(stored.directive.id for stored in state.directives)
-
-    def take(self, policy: Policy, entries: Sequence[Entry] | None) -> None:
-        self.taken.append((policy, None if entries is None else [entry.epoch for entry in entries]))
-
-    async def enforce(self) -> int:
-        self.enforcing.set()
-        if self.held is not None:
-            await self.held.wait()
-        self.passes += 1
-        self.told()
-        return self.sessions_hit
-
-    async def replica(self) -> ReplicaReport:
-        (report,) = await self.store.replicas()
-        return report
-
-    def remove(self) -> None:
-        for suffix in ("", "-wal", "-shm"):
-            pathlib.Path(self.path + suffix).unlink(missing_ok=True)
-
-    def put(self, other: str) -> None:
-        self.remove()
-        shutil.copy(other, self.path)
-
-
-Story = Callable[[Bench], Awaitable[None]]
-
-
-def played(bench: Bench, story: Story) -> None:
-    async def main() -> None:
-        try:
-            await story(bench)
-        finally:
-            await bench.store.close()
-
-    asyncio.run(main())
+from frontiergate.store.protocol import DirectiveAdded, DirectiveLifted, Enforced, GrantIssued, PolicyState
 
 
 @pytest.fixture
@@ -132,8 +49,10 @@ def test_a_new_epoch_is_enforced_then_acknowledged(bench: Bench) -> None:
         assert bench.taken[1:] == [((2, ("a",)), [1, 2])]
         assert bench.delays == [pytest.approx(0.030), 0.0]
         (report,) = await bench.store.replicas()
-        assert (report.name, report.instance, report.epoch, report.severed) == ("host/1", "i1", 2, 3)
-        assert (report.live_sessions, report.config, report.enforced_at, report.heartbeat) == (7, "c0ffee", bench.now, bench.now)
+        assert (report.name, report.instance, report.epoch) == ("host/1", "i1", 2)
+        assert report.enforced[1:] == (Enforced(0, 1000.0, 0), Enforced(2, bench.now, 3))
+        assert (report.live_sessions, report.config, report.heartbeat) == (7, "c0ffee", bench.now)
+        assert (report.lineage, report.regressed) == ((await bench.store.position()).lineage, False)
 
     played(bench, story)
 
@@ -231,75 +150,6 @@ def test_a_change_seen_while_the_policy_could_not_be_compiled_is_enforced_later(
     played(bench, story)
 
 
-def test_an_older_backup_is_not_enforced_and_stays_refused_until_a_restart(bench: Bench, tmp_path: pathlib.Path) -> None:
-    async def story(bench: Bench) -> None:
-        await append(bench.store, DirectiveAdded(directive("a")))
-        backup = str(tmp_path / "backup.db")
-        with sqlite3.connect(bench.path) as source, sqlite3.connect(backup) as target:
-            source.backup(target)
-        source.close()
-        target.close()
-        await append(bench.store, DirectiveAdded(directive("b")))
-        await bench.feed.start()
-        bench.put(backup)
-        await bench.feed.poll()
-        assert bench.feed.stale(bench.ticks)
-        assert "went back" in (bench.feed.lease.problem or "")
-        assert bench.feed.policy == (2, ("a", "b"))
-        await append(bench.store, DirectiveAdded(directive("c")))
-        await append(bench.store, DirectiveAdded(directive("d")))
-        bench.ticks += 1.0
-        await bench.feed.poll()
-        assert bench.feed.stale(bench.ticks), "catching up in numbers does not bring back what was lost"
-        assert bench.taken[1:] == []
-        await bench.store.close()
-
-        bench.open()
-        await bench.feed.start()
-        assert bench.feed.policy == (3, ("a", "c", "d"))
-        assert not bench.feed.stale(bench.ticks)
-
-    played(bench, story)
-
-
-def test_a_backup_that_was_written_to_before_anyone_looked_is_recognised(bench: Bench, tmp_path: pathlib.Path) -> None:
-    async def story(bench: Bench) -> None:
-        await append(bench.store, DirectiveAdded(directive("a")))
-        backup = str(tmp_path / "backup.db")
-        source, target = sqlite3.connect(bench.path), sqlite3.connect(backup)
-        source.backup(target)
-        source.close()
-        target.close()
-        await append(bench.store, DirectiveAdded(directive("b")))
-        await bench.feed.start()
-        bench.put(backup)
-        for name in ("c", "d", "e"):
-            await append(bench.store, DirectiveAdded(directive(name)))
-        await bench.feed.poll()
-        assert bench.feed.stale(bench.ticks)
-        assert "history was replaced" in (bench.feed.lease.problem or "")
-        assert bench.taken[1:] == []
-
-    played(bench, story)
-
-
-def test_another_store_in_its_place_is_refused(bench: Bench, tmp_path: pathlib.Path) -> None:
-    async def story(bench: Bench) -> None:
-        await append(bench.store, DirectiveAdded(directive("a")))
-        await bench.feed.start()
-        (tmp_path / "elsewhere").mkdir()
-        other = Bench(tmp_path / "elsewhere")
-        for name in ("x", "y"):
-            await append(other.store, DirectiveAdded(directive(name)))
-        await other.store.close()
-        bench.put(other.path)
-        await bench.feed.poll()
-        assert bench.feed.stale(bench.ticks)
-        assert bench.feed.policy == (1, ("a",))
-
-    played(bench, story)
-
-
 @pytest.mark.parametrize("kept_from", [3, 4, 6])
 def test_a_log_trimmed_past_a_sleeping_replica_is_loaded_whole(bench: Bench, kept_from: int) -> None:
     async def story(bench: Bench) -> None:
@@ -361,7 +211,7 @@ def test_a_new_configuration_is_compiled_with_the_same_state(bench: Bench) -> No
         assert bench.taken[1:] == [((1, ("a",)), [])]
         await bench.feed.poll()
         (report,) = await bench.store.replicas()
-        assert (report.enforced_at, report.severed) == (bench.now, 2)
+        assert report.enforced[-1] == Enforced(1, bench.now, 2)
 
     played(bench, story)
 
@@ -371,47 +221,6 @@ def test_without_a_store_and_without_a_saved_policy_it_does_not_start(bench: Ben
     bench.open()
     with pytest.raises(StoreUnavailable):
         played(bench, lambda bench: bench.feed.start())
-
-
-def test_a_policy_seen_before_is_enforced_after_a_restart_without_the_store(keeping: Bench) -> None:
-    async def story(bench: Bench) -> None:
-        await bench.feed.start()
-        await append(bench.store, DirectiveAdded(directive("a")))
-        await bench.feed.poll()
-        await bench.store.close()
-        os.rename(bench.path, bench.path + ".away")
-        os.mkdir(bench.path)
-
-        bench.open()
-        await bench.feed.start()
-        assert bench.feed.policy == (1, ("a",))
-        assert bench.feed.stale(bench.ticks), "enforced, but not confirmed"
-        await bench.feed.poll()
-        assert bench.feed.stale(bench.ticks)
-
-        os.rmdir(bench.path)
-        os.rename(bench.path + ".away", bench.path)
-        await append(bench.store, DirectiveAdded(directive("b")))
-        await bench.feed.poll()
-        assert bench.feed.policy == (2, ("a", "b"))
-        assert not bench.feed.stale(bench.ticks)
-        assert bench.taken[-1] == ((2, ("a", "b")), [2])
-
-    played(keeping, story)
-
-
-def test_a_restart_takes_an_older_store_as_it_is_and_says_so(keeping: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    async def story(bench: Bench) -> None:
-        await append(bench.store, DirectiveAdded(directive("a")))
-        await bench.feed.start()
-        await bench.store.close()
-        bench.remove()
-        bench.open()
-        await bench.feed.start()
-        assert bench.feed.policy == (0, ())
-        assert "an earlier run enforced 1" in caplog.text
-
-    played(keeping, story)
 
 
 def test_a_saved_policy_that_cannot_be_read_is_not_half_enforced(keeping: Bench) -> None:

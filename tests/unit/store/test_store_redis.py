@@ -13,8 +13,7 @@ from store_contract import Connect, StoreContract, append, directive, grant, key
 
 from frontiergate.config.store_url import RedisUrl, read_store_url
 from frontiergate.errors import StoreError, StoreUnavailable
-from frontiergate.store import redis_layout
-from frontiergate.store.protocol import DirectiveAdded, DirectiveLifted, GrantIssued, KeyCreated, ModelPaused, Position, Store
+from frontiergate.store.protocol import FORGOTTEN, DirectiveAdded, DirectiveLifted, GrantIssued, KeyCreated, ModelPaused, Position, Store
 from frontiergate.store.redis import RedisStore
 from frontiergate.store.registry import open_store
 from tests.fixtures.redis import RedisServer, cluster
@@ -214,7 +213,7 @@ def test_a_flushed_store_is_seen_as_what_it_is_and_not_written_to(server: RedisS
         server.call("DEL", *server.call("KEYS", f"{{{prefix}}}:*"))
         assert await store.position() == Position("", 0)
         for question in (store.state, lambda: append(store, DirectiveAdded(directive("b")))):
-            with pytest.raises(StoreUnavailable, match=r"holds no policy log any more .* restore it, or restart the gate"):
+            with pytest.raises(StoreUnavailable, match=r"holds no policy log any more .* restore it, or begin a new one"):
                 await question()
         assert server.call("KEYS", f"{{{prefix}}}:*") == []
 
@@ -285,7 +284,7 @@ def test_a_replica_that_stopped_reporting_is_forgotten_after_an_hour(server: Red
     async def story(store: Store) -> None:
         await store.report(report("gone"))
         await store.report(report("silent"))
-        hour = redis_layout.FORGOTTEN
+        hour = FORGOTTEN
         assert hour == 3600
         (seconds, _) = server.call("TIME")
         server.call("ZADD", f"{{{prefix}}}:replicas:seen", int(seconds) - hour - 2, "gone")

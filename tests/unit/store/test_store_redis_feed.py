@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import pytest
 from store_contract import append, directive
 
-from frontiergate.store.feed import Feed, Replica
+from frontiergate.store.feed import Feed
 from frontiergate.store.protocol import DirectiveAdded, Entry, PolicyState, Store
 from frontiergate.store.registry import open_store
+from frontiergate.store.reporter import Replica
 from tests.fixtures.redis import RedisServer
 
 Policy = tuple[int, tuple[str, ...]]

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import hypothesis.strategies as st
 import pytest
+from feed_bench import Bench
 from hypothesis import given, settings
 from snapshot_stories import ALICE, HISTORY, Keys, fill, held, take_in, take_out
 from store_contract import directive, grant, key, pause, report
-from test_store_feed import Bench
 
 from frontiergate.domain.vetting import GrantState
 from frontiergate.errors import Conflict, StoreError
@@ -178,19 +178,19 @@ class TestAReplica:
     @pytest.fixture
     def bench(self, tmp_path: pathlib.Path, source: str) -> Bench:
         bench = Bench(tmp_path, saved=True)
+        bench.skew = float("inf")  # its clock stands still
         bench.path = source.removeprefix("sqlite://")
         bench.open()
         return bench
 
     def at(self, bench: Bench, url: str) -> None:
         """Configure it for another store, and restart it."""
-        bench.open()
-        bench.store = bench.feed._store = open_store(url)
+        bench.open(open_store(url))
 
-    async def run(self, bench: Bench, epoch: int) -> None:
+    async def run(self, bench: Bench, epoch: int, *, refused: bool = False) -> None:
         await bench.feed.start()
         await bench.feed.poll()
-        assert (bench.feed.epoch, bench.feed.stale(bench.ticks)) == (epoch, False)
+        assert (bench.feed.epoch, bench.feed.stale(bench.ticks)) == (epoch, refused)
         await bench.feed.stop()
         await bench.store.close()
 
@@ -221,8 +221,9 @@ class TestAReplica:
         older = f"sqlite://{tmp_path}/older.db"
         take_in(older, file, keys)
         self.at(bench, older)
-        asyncio.run(self.run(bench, len(HISTORY)))
-        assert "the store holds epoch 14, an earlier run enforced 15: the store is taken as it is" in caplog.text
+        asyncio.run(self.run(bench, len(HISTORY) + 1, refused=True))
+        assert "the store went back: epoch 15 of log" in caplog.text
+        assert "the store holds epoch 14 of log" in caplog.text
 
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)

@@ -296,3 +296,14 @@ def test_two_loops_one_after_the_other_can_use_one_file(path: str) -> None:
             await store.close()
 
         asyncio.run(story())
+
+
+def test_a_replica_that_has_been_silent_for_an_hour_is_forgotten(tmp_path: pathlib.Path) -> None:
+    """Of a gate that died under another name nobody would sign off: whoever waits for all would wait for it for ever."""
+
+    async def story(store: Store) -> None:
+        for name, heartbeat in (("died", 1000.0), ("hangs", 1500.0), ("lives", 1000.0 + 3600.5)):
+            await store.report(report(name, heartbeat=heartbeat))
+        assert [found.name for found in await store.replicas()] == ["hangs", "lives"]
+
+    with_store(lambda: SqliteStore(str(tmp_path / "state.db")), story)

@@ -91,7 +91,7 @@ def test_the_rest_is_there_by_its_fixed_name() -> None:
     assert "frontiergate_policy_epoch" not in values(metrics)
     metrics.policy_epoch(811)
     metrics.policy_epoch(812)
-    metrics.replica_lag(0.02)
+    metrics.replica(lag=0.02, stale=True, clock_offset=-1.5)
     metrics.geoip_age(86400)
     metrics.config_reload(ok=True)
     metrics.config_reload(ok=False)
@@ -106,6 +106,8 @@ def test_the_rest_is_there_by_its_fixed_name() -> None:
     assert found['frontiergate_enforcement_seconds_bucket{le="0.05"}'] == 1
     assert found["frontiergate_policy_epoch"] == 812
     assert found["frontiergate_replica_lag_seconds"] == 0.02
+    assert found["frontiergate_stale_replicas"] == 1
+    assert found["frontiergate_clock_offset_seconds"] == 1.5
     assert found["frontiergate_geoip_age_seconds"] == 86400
     assert found['frontiergate_config_reloads_total{result="ok"}'] == 1
     assert found['frontiergate_config_reloads_total{result="failed"}'] == 1
