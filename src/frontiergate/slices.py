@@ -23,7 +23,7 @@ class Slices:
         """Whether this slice's time is used up."""
         return self._clock() >= self._end
 
-    async def rest(self) -> None:
-        """Let everybody else have a turn, then begin the next slice."""
-        await asyncio.sleep(0)
+    async def rest(self, seconds: float = 0.0) -> None:
+        """Let everybody else have a turn, other processes too for so many seconds, then begin the next slice."""
+        await asyncio.sleep(seconds)
         self._end = self._clock() + self._length

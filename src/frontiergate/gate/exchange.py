@@ -14,17 +14,16 @@ from collections.abc import Callable, Coroutine
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Final
 
-from frontiergate.dialects.operation import Answer as AnsweredBy
-from frontiergate.dialects.refusal import Refusal, refusal_for, refusal_of
 from frontiergate.domain.catalogue import Model
 from frontiergate.domain.facts import Facts
 from frontiergate.domain.policy import decide
 from frontiergate.domain.reason import Reason
 from frontiergate.domain.verdict import Outcome, Verdict
 from frontiergate.gate import answer, record
-from frontiergate.gate.gatekeeper import UNKNOWN_MODEL, Gatekeeper
-from frontiergate.gate.phase import ANSWERING, DIALLING, ENDED, JUDGING, WAITING
-from frontiergate.gate.refused import Refused
+from frontiergate.gate.farewells import Farewells
+from frontiergate.gate.gatekeeper import Gatekeeper, listed
+from frontiergate.gate.phase import ANSWERING, DIALLING, ENDED, JUDGING, SEVERED, WAITING
+from frontiergate.gate.refused import Refused, refusal
 from frontiergate.gate.relay import Relay, unacceptable
 from frontiergate.gate.request import Request
 from frontiergate.gate.upstream import Answer, Upstream, UpstreamConnection
@@ -60,6 +59,7 @@ class Exchange:
     _upstream: UpstreamConnection | None = None
     _task: asyncio.Task[None] | None = None
     _recorded: bool = False
+    _told: Reason | None = None  # why it was severed
     _sent: float = 0.0  # when the request went to the upstream, by the performance counter
 
     def __init__(self, client: "ClientConnection", keeper: Gatekeeper, request: Request) -> None:
@@ -174,21 +174,12 @@ class Exchange:
 
     def _list(self, caller: Caller, at: float) -> None:
         """Answer a list of models, or one. Raises Refused."""
-        route = self.request.head.route
-        assert route is not None
         self.facts = caller.facts(self.whereabouts, at)
-        offered = self._keeper.offered(route.dialect.name, self.facts, caller, at)
+        offered = self._keeper.offered(self.request.head.dialect.name, self.facts, caller, at)
         if offered is None:
             self._start(self._with_grants(caller, self._list))
             return
-        if route.operation.answer is AnsweredBy.MODEL:
-            # One answer for "does not exist" and "not for you": a list that hides a model is not undone by asking for it.
-            wanted = self._keeper.models(self.request)[0]
-            if wanted not in offered:
-                raise Refused(Reason.CALLER_MODEL_UNKNOWN, UNKNOWN_MODEL)
-            body = route.dialect.show_model(wanted)
-        else:
-            body = route.dialect.list_models(offered)
+        body = listed(self._keeper, self.request, offered)
         self.status = 200
         self.label = "forward"
         self._record("forward", None)
@@ -299,6 +290,7 @@ class Exchange:
 
     def client_gone(self) -> None:
         """The caller is not there any more: free everything that was held for it."""
+        self.leave()
         if self.phase != ENDED:
             self._end(End.CLIENT_GONE, Reason.CALLER_GONE)
 
@@ -309,40 +301,40 @@ class Exchange:
         elif self.phase == WAITING:
             self._refuse(Refused(Reason.UPSTREAM_TOO_SLOW, "The model's upstream did not begin to answer in time."))
 
-    def sever(self, cause: Verdict | Refused) -> None:
-        """End a live session because policy changed (DESIGN 3, severing)."""
-        reason = cause.reason
-        assert reason is not None
-        self._keeper.metrics.severed(self.models[0].id, reason.value)
-        self._stop(cause)
+    def sever(self, cause: Verdict | Refused, farewells: Farewells) -> bool:
+        """End it as politely as its phase allows (DESIGN 3, severing). True where the caller has been told, and `leave` is to follow."""
+        if self.phase < ANSWERING:
+            self._refuse(cause, ended=End.SEVERED)
+        elif self.phase == ANSWERING:
+            self._say(cause, farewells)
+        return self.phase == SEVERED
+
+    def _say(self, cause: Verdict | Refused, farewells: Farewells) -> None:
+        """Send the dialect's own error event, and the end; or cut the answer where it has no place for one."""
+        route, relay, upstream = self.request.head.route, self._relay, self._upstream
+        assert route is not None
+        assert relay is not None
+        if upstream is None or not relay.at_boundary:
+            self._cut(End.SEVERED, cause.reason)
+            return
+        self.request.close = True
+        self._client.write(relay.last(farewells.event(route, cause, self.request_id)))
+        upstream.leave()
+        self._keeper.sessions.discard(self)
+        self.phase, self._told = SEVERED, cause.reason
+
+    def leave(self) -> None:
+        """Give up what a severed session still holds, unless it has."""
+        if self.phase == SEVERED:
+            self._end(End.SEVERED, self._told)
 
     def drained(self) -> None:
         """The worker stops and can wait no longer."""
-        self._stop(Refused(Reason.GATE_DRAINING, "This gate is being stopped before the answer has ended."))
-
-    def _stop(self, cause: Verdict | Refused) -> None:
-        """End it as politely as its phase allows."""
-        reason = cause.reason
-        assert reason is not None
-        if self.phase < ANSWERING:
-            self._refuse(cause, ended=End.SEVERED)
-            return
-        route, relay = self.request.head.route, self._relay
-        assert route is not None
-        assert relay is not None
-        last = relay.severed(route.dialect.sever(self._refusal(cause), route.operation)) if relay.streams_events else None
-        if last is not None:
-            self.request.close = True
-            self._client.write(last)
-        self._end(End.SEVERED, reason, cut=last is None)
+        cause = Refused(Reason.GATE_DRAINING, "This gate is being stopped before the answer has ended.")
+        self.sever(cause, Farewells(self._keeper.ground.config.docs_url))
+        self.leave()
 
     # -- ENDED
-
-    def _refusal(self, cause: Verdict | Refused) -> Refusal:
-        docs_url = self._keeper.ground.config.docs_url
-        if isinstance(cause, Verdict):
-            return refusal_of(cause, self.request_id, docs_url)
-        return refusal_for(cause.reason, cause.message, self.request_id, docs_url)
 
     def _record(self, verdict: str, reason: Reason | None) -> None:
         """Write the decision's record, unless it was written."""
@@ -352,18 +344,18 @@ class Exchange:
 
     def _refuse(self, cause: Verdict | Refused, ended: End = End.REFUSED) -> None:
         """Answer with a refusal instead of a forwarded answer; nothing has been sent to the caller before."""
-        refusal = self._refusal(cause)
+        said = refusal(cause, self.request_id, self._keeper.ground.config.docs_url)
         verdict = cause.outcome.name.lower() if isinstance(cause, Verdict) else "refuse"
         if self.phase == JUDGING:
             self.label = verdict
         dialect = self.request.head.dialect
-        self.status = refusal.status
-        self._record(verdict, refusal.reason)
+        self.status = said.status
+        self._record(verdict, said.reason)
         close, head_only = self._client.closing_after(self.request), self.request.head.method == b"HEAD"
-        self._client.write(answer.refusal(dialect, refusal, verdict, at=time(), close=close, head_only=head_only))
-        self._end(ended, refusal.reason)
+        self._client.write(answer.refusal(dialect, said, verdict, at=time(), close=close, head_only=head_only))
+        self._end(ended, said.reason)
 
-    def _cut(self, how: End, reason: Reason) -> None:
+    def _cut(self, how: End, reason: Reason | None) -> None:
         """End without an end: the caller's HTTP library sees an incomplete message."""
         self._end(how, reason, cut=True)
 

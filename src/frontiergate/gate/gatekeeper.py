@@ -7,6 +7,7 @@ from time import monotonic, time
 from typing import Final
 
 from frontiergate.dialects.models import ModelError
+from frontiergate.dialects.operation import Answer as AnsweredBy
 from frontiergate.domain.catalogue import Model
 from frontiergate.domain.facts import Facts
 from frontiergate.domain.policy import Policy, decide
@@ -145,3 +146,16 @@ class Gatekeeper:
         if caller.grants is None and Outcome.QUEUE in outcomes:
             return None
         return [model for model, outcome in zip(models, outcomes, strict=True) if outcome <= Outcome.PAUSED]
+
+
+def listed(keeper: Gatekeeper, request: Request, offered: list[Model]) -> bytes:
+    """The body of a list of models, or of the one that is asked for. Raises Refused."""
+    route = request.head.route
+    assert route is not None
+    if route.operation.answer is not AnsweredBy.MODEL:
+        return route.dialect.list_models(offered)
+    # One answer for "does not exist" and "not for you": a list that hides a model is not undone by asking for it.
+    wanted = keeper.models(request)[0]
+    if wanted not in offered:
+        raise Refused(Reason.CALLER_MODEL_UNKNOWN, UNKNOWN_MODEL)
+    return route.dialect.show_model(wanted)

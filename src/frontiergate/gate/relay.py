@@ -73,16 +73,14 @@ class Relay:
         if self._chunked:
             out.append(http1.LAST_CHUNK)
 
-    def severed(self, event: bytes) -> bytes | None:
-        """What ends the stream here and now with `event`; None where it can only be cut."""
-        if self._events and self._whole and self._chunked:
-            return b"%x\r\n%b\r\n%b" % (len(event), event, http1.LAST_CHUNK)
-        return None
-
     @property
-    def streams_events(self) -> bool:
-        """Whether the answer is a stream of events that an event of the gate's can be added to."""
-        return self._events
+    def at_boundary(self) -> bool:
+        """Whether the stream can end here and now with an event of the gate's."""
+        return self._events and self._whole and self._chunked
+
+    def last(self, event: bytes) -> bytes:
+        """What ends a stream that stands at a boundary with `event`."""
+        return b"%x\r\n%b\r\n%b" % (len(event), event, http1.LAST_CHUNK)
 
     def _frame(self, data: bytes, out: list[bytes]) -> None:
         if data:

@@ -7,13 +7,16 @@ request would be given.
 Sessions that must get the same verdict are decided together, and all of it is done in slices, so that ten thousand of them do not
 hold up the loop. Each step takes the policy in force at that moment: one that comes while a pass is under way decides all that is
 left of it, and whoever took that policy makes another pass. The most restrictive verdicts are carried out first.
+
+Who is severed is told so, and nothing more is relayed to them; that is what enforcing means. Closing their connections takes four
+times as long, so it is done after all of them were told (decision 0019).
 """
 
 import asyncio
 import contextlib
 import math
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
@@ -25,6 +28,7 @@ from frontiergate.domain.reason import Reason
 from frontiergate.domain.verdict import Outcome, Verdict
 from frontiergate.domain.vetting import Grant, GrantState
 from frontiergate.errors import StoreError
+from frontiergate.gate.farewells import Farewells
 from frontiergate.gate.refused import Refused
 from frontiergate.identity.caller import Caller
 from frontiergate.slices import Slices
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
 
 _LOOK_UPS: Final = 1.0  # seconds for asking the store about sessions that would be severed for want of an answer; then they are
 _AT_ONCE: Final = 32  # look-ups
+_ENFORCE_FIRST: Final = 0.1  # seconds in which the host's other workers tell theirs, before connections are closed
+_YIELD: Final = 0.003  # seconds between two slices of closing: half a core at most
 
 Group = list["Exchange"]  # same caller, same place, same models: one verdict for all
 
@@ -43,7 +49,7 @@ Group = list["Exchange"]  # same caller, same place, same models: one verdict fo
 class Sessions:
     """The live sessions of one worker, and the next instant at which one of them must be decided again."""
 
-    __slots__ = ("_forgettings", "_slices", "_unvouched", "live", "next_instant", "on_sooner")
+    __slots__ = ("_closing", "_forgettings", "_leaving", "_slices", "_unvouched", "live", "next_instant", "on_sooner")
 
     def __init__(self, slices: Callable[[], Slices] = Slices) -> None:
         self.live: set[Exchange] = set()
@@ -51,6 +57,8 @@ class Sessions:
         self.on_sooner: Callable[[], None] = lambda: None  # it was brought forward
         self._slices = slices
         self._forgettings = 0  # of callers, as of the last look
+        self._leaving: deque[Exchange] = deque()  # severed, with their connections still open
+        self._closing: asyncio.Task[None] | None = None
         self._unvouched: WeakSet[Caller] = WeakSet()  # ended because nobody knows what became of their keys
 
     def __len__(self) -> int:
@@ -109,7 +117,7 @@ class Sessions:
 
     async def _redecide(self, keeper: "Gatekeeper", sessions: list["Exchange"]) -> int:
         """`sessions` are used up."""
-        slices = self._slices()
+        slices, farewells = self._slices(), Farewells(keeper.ground.config.docs_url)
         severed = 0
         refused: dict[Outcome, list[Group]] = {Outcome.REFUSE: [], Outcome.QUEUE: [], Outcome.PAUSED: []}
         unknown: list[Group] = []
@@ -117,7 +125,7 @@ class Sessions:
             verdict = _judge(keeper, group[0])
             outcome = _outcome(verdict)
             if outcome not in refused:  # admitted, or withdrawn
-                severed += await self._carry_out(keeper, group, slices)
+                severed += await self._carry_out(keeper, group, slices, farewells)
             elif self._may_be_entitled(group[0], verdict):
                 unknown.append(group)
             else:
@@ -126,7 +134,7 @@ class Sessions:
                 await slices.rest()
         for groups in refused.values():
             for group in groups:
-                severed += await self._carry_out(keeper, group, slices)
+                severed += await self._carry_out(keeper, group, slices, farewells)
         deadline = time.monotonic() + _LOOK_UPS
         for begin in range(0, len(unknown), _AT_ONCE):
             asked = unknown[begin : begin + _AT_ONCE]
@@ -134,10 +142,22 @@ class Sessions:
                 async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                     await asyncio.gather(*(self._ask(keeper, group) for group in asked))
             for group in asked:
-                severed += await self._carry_out(keeper, group, slices, asked=True)
+                severed += await self._carry_out(keeper, group, slices, farewells, asked=True)
+        if self._leaving and self._closing is None:
+            self._closing = asyncio.create_task(self._close())
         return severed
 
-    async def _carry_out(self, keeper: "Gatekeeper", group: Group, slices: Slices, *, asked: bool = False) -> int:
+    async def _close(self) -> None:
+        """Have those that were severed give up what they hold, in their order, and not at the cost of workers that still enforce."""
+        await asyncio.sleep(_ENFORCE_FIRST)
+        slices = self._slices()
+        while self._leaving:
+            self._leaving.popleft().leave()
+            if slices.over:
+                await slices.rest(_YIELD)
+        self._closing = None
+
+    async def _carry_out(self, keeper: "Gatekeeper", group: Group, slices: Slices, farewells: Farewells, *, asked: bool = False) -> int:
         """Give each session of the group its verdict by the policy as it is by now, or sever it; how many were severed.
 
         The group is used up: thousands of severed exchanges that were let go of at once would hold up the loop while they are freed.
@@ -157,7 +177,10 @@ class Sessions:
                     if until < self.next_instant:
                         self._bring_forward(until)
                 elif asked or not self._may_be_entitled(session, verdict):  # else its grants were forgotten just now: the next pass asks
-                    session.sever(verdict)
+                    if verdict.reason is not None:
+                        keeper.metrics.severed(session.models[0].id, verdict.reason.value)
+                    if session.sever(verdict, farewells):
+                        self._leaving.append(session)
                     severed += 1
             if slices.over:
                 await slices.rest()

@@ -264,6 +264,10 @@ class UpstreamConnection:
         else:
             self.abort()
 
+    def leave(self) -> None:
+        """Nobody wants more of the answer; what still comes closes the connection."""
+        self._receiver = None
+
     def abort(self) -> None:
         """Close at once; the receiver is not told."""
         self._receiver = None

@@ -47,14 +47,20 @@ class Session:
         self.request = SimpleNamespace(head=SimpleNamespace(credential=credential))
         self.verdict = desk.decided(caller, models)
         self.severed = None
+        self.left = False
 
-    def sever(self, cause):
+    def sever(self, cause, _farewells):
         assert self.severed is None, "severed twice"
         assert self in self.desk.sessions.live, "severed after its end"
         assert isinstance(cause, Refused) or cause.outcome is not Outcome.FORWARD
         self.severed = cause
         self.desk.severed.append(self)
         self.desk.sessions.discard(self)
+        return True
+
+    def leave(self):
+        assert not self.left, "closed twice"
+        self.left = True
 
 
 class Desk:
@@ -62,7 +68,8 @@ class Desk:
 
     def __init__(self, *directives, slices=Slices):
         self.policy = compile_policy(CATALOGUE, directives, (), GROUPS, 1)
-        self.ground = SimpleNamespace(catalogue=CATALOGUE)
+        self.ground = SimpleNamespace(catalogue=CATALOGUE, config=SimpleNamespace(docs_url="https://docs.example"))
+        self.metrics = SimpleNamespace(severed=lambda model, reason: None)
         self.sessions = Sessions(slices)
         self.severed = []
         self.keys, self.grants = {}, {}
@@ -179,6 +186,23 @@ def test_sessions_of_one_caller_on_one_model_are_judged_once(monkeypatch):
     desk.takes(directive("us", **US_ONLY))
     assert desk.enforces() == 0
     assert len(judged) == 3
+
+
+def test_all_are_told_before_the_connections_of_any_are_closed(monkeypatch):
+    """Closing takes several times as long as telling, and nobody waits for it."""
+    monkeypatch.setattr("frontiergate.gate.sessions._ENFORCE_FIRST", 0.0)
+    desk = Desk()
+    for number in range(30):
+        desk.admits(desk.caller(f"c{number}"), CYBER)
+    desk.takes(directive(**US_ONLY))
+
+    async def enforced():
+        assert await desk.sessions.redecide(desk) == 30
+        assert not any(session.left for session in desk.severed)
+        await desk.sessions._closing
+        assert all(session.left for session in desk.severed)
+
+    asyncio.run(enforced())
 
 
 @pytest.mark.parametrize("severs", [True, False])

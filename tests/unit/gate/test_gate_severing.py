@@ -275,3 +275,29 @@ def test_an_answer_that_has_ended_is_not_severed(play):
     client.asks()
     client.gets_refusal(451, "policy_withdrawn")
     assert gate.metric("frontiergate_severed_sessions_total") == 0
+
+
+def test_each_of_many_severed_streams_is_told_its_own_request_id(play):
+    gate = play()
+    flows = [gate.flow() for _ in range(3)]
+    gate.withdraws("openai/gpt-open")
+    told = [
+        json.loads(_ends_with_error(client, "policy_withdrawn").removeprefix(b"data: "))["frontier_gate"]["request_id"]
+        for client, _ in flows
+    ]
+    assert sorted(told) == sorted(record["id"] for record in gate.records())
+    assert len(set(told)) == 3
+
+
+def test_nothing_that_the_upstream_still_sends_reaches_a_caller_that_was_told(play, monkeypatch):
+    """Between the last event and the end of the connections."""
+    monkeypatch.setattr("frontiergate.gate.sessions._ENFORCE_FIRST", 60.0)
+    gate = play()
+    client, upstream = gate.flow()
+    gate.withdraws("openai/gpt-open")
+    (event,) = client.gets_events_until_end()
+    assert b'"policy_withdrawn"' in event
+    upstream.sends(chunk(b"data: more\n\n"))
+    upstream.is_dropped()
+    client.resets()
+    assert [record["end"] for record in gate.records()] == ["severed"]
