@@ -9,7 +9,7 @@ hold up the loop. Each step takes the policy in force at that moment: one that c
 left of it, and whoever took that policy makes another pass. The most restrictive verdicts are carried out first.
 
 Who is severed is told so, and nothing more is relayed to them; that is what enforcing means. Closing their connections takes four
-times as long, so it is done after all of them were told (decision 0019).
+times as long, so it is done after all of them were told (decision 0020).
 """
 
 import asyncio
