@@ -47,9 +47,7 @@ async def bring_forward(link: Link, keys: Keys, name: str) -> None:
             return
         if source == target:
             if await link.run(SHUT, [keys.meta], [source, source + 1, keys.changed]):
-                _log.warning(
-                    "%s: its layout %d is brought forward to %d; gates of older versions refuse it from now on", name, source, source + 1
-                )
+                _log.warning("%s: its layout %d is brought forward; gates that do not know layout %d refuse it", name, source, source + 1)
             continue
         step = await MIGRATIONS[source - 1](link, keys, at.decode())
         assert step.then != at.decode(), "a step that comes nowhere"

@@ -66,7 +66,7 @@ class SqliteStore:
         self._closed = False
 
     async def open(self) -> None:
-        await self._run(lambda _: None)
+        await self._read(lambda _: None)
 
     async def close(self) -> None:
         if self._closed:
