@@ -138,8 +138,8 @@ def tls_is_not_spoken(ground: Ground) -> Trouble:
         plain.kill()
         stack.enter_context(server)
 
-    said = "TLS fails; correct the port, or write redis:// where it has none"
-    return Trouble(f"rediss://127.0.0.1:{server.port}?ca={authority.path}", said, mend)
+    said = "it does not answer in time; look at the server, the network and whether it has TLS"
+    return Trouble(f"rediss://127.0.0.1:{server.port}?ca={authority.path}&timeout=500ms", said, mend)
 
 
 def it_is_a_replica(ground: Ground) -> Trouble:

@@ -1,4 +1,4 @@
-"""How an older layout in Redis is brought forward: in steps, by whoever opens the store first, while gates may run (docs/decisions/0020).
+"""How an older layout in Redis is brought forward: in steps, by whoever opens the store first, while gates may run (docs/decisions/0019).
 
     1 ── shut ──→ 1>2, at "" ── step ──→ 1>2, at … ── … ── the last step ──→ 2
 
