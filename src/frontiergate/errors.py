@@ -32,7 +32,7 @@ class StoreError(GateError):
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot be reached or cannot write: nothing was changed, but for `OutcomeUnknown`."""
+    """The store cannot be reached, or not be used as it is: nothing was changed, but for `OutcomeUnknown`."""
 
 
 class OutcomeUnknown(StoreUnavailable):

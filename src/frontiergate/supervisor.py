@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from frontiergate.config.check import check_config
-from frontiergate.config.load import parse_config, read_text, resolve_paths
+from frontiergate.config.load import parse_config, placed, read_text, resolve_paths
 from frontiergate.config.schema import Config
 from frontiergate.dialects.registry import DIALECTS
 from frontiergate.errors import ConfigError
@@ -94,9 +94,10 @@ class Supervisor:
         text = read_text(self._path)
         config = resolve_paths(parse_config(text, self._path), Path(self._path).absolute().parent)
         problems = check_config(config, DIALECTS.keys(), time.time(), os.environ)
-        errors = [f"{self._path}: {problem.path}: {problem.message}" for problem in problems if problem.level == "error"]
+        errors = [problem for problem in problems if problem.level == "error"]
         if errors:
-            raise ConfigError(errors)
+            place = placed(text, self._path)
+            raise ConfigError([f"{place(problem.path)}: {problem.path}: {problem.message}" for problem in errors])
         for problem in problems:
             _log.warning("configuration", extra={"path": problem.path, "problem": problem.message})
         return text, config

@@ -30,7 +30,7 @@ from frontiergate.config.schema import Address, Config
 from frontiergate.config.tls import server_context
 from frontiergate.domain.groups import resolve_groups
 from frontiergate.domain.policy import Policy
-from frontiergate.errors import GateError, StoreUnavailable
+from frontiergate.errors import GateError
 from frontiergate.gate.connections import Connections
 from frontiergate.gate.gatekeeper import Gatekeeper
 from frontiergate.gate.ground import Ground, prepare
@@ -51,7 +51,7 @@ from frontiergate.telemetry.metrics import Metrics
 _log = logging.getLogger(__name__)
 _BACKLOG = 1024
 _HOUSEKEEPING = 5.0  # seconds between looks at files that may have been replaced
-_RETRY = 0.5  # seconds between attempts to reach the store at the start
+_RETRY = 0.5  # seconds between attempts to get the first policy
 
 
 class _Ruling(NamedTuple):
@@ -172,12 +172,12 @@ class Worker:
     # -- life
 
     async def start(self) -> None:
-        """Listen and follow the store. Returns at once where the store is away: gated traffic is refused until it is there."""
+        """Listen and follow the store. Returns where the store cannot be used, too: gated traffic is refused until it can."""
         self._connections = Connections(self._keeper)
         self._instants = Instants(self._keeper)
         self._metrics.start()
         await self._callers.start()
-        loaded = await self._load()  # before the port is shared: until then other workers, if there are any, take the callers
+        loaded = await self._feed.start()  # before the port is shared: until then other workers, if there are any, take the callers
         self._server = await self._listen()
         _log.info("listening", extra={"who": f"worker {self._number}"})
         self._tasks = [asyncio.create_task(work) for work in (self._follow(loaded), self._tick(), self._housekeep())]
@@ -215,19 +215,10 @@ class Worker:
             place = address.unix or f"{address.host}:{address.port}"
             raise GateError(f"listen.data: cannot listen on {place}: {error.strerror or error}; free it, or change it") from error
 
-    async def _load(self) -> bool:
-        """Load the policy and put it in force; False where the store is away."""
-        try:
-            await self._feed.start()
-        except StoreUnavailable as error:
-            _log.error("the store cannot be reached; gated traffic is refused", extra={"error": str(error)})
-            return False
-        return True
-
     async def _follow(self, loaded: bool) -> None:
         while not loaded:
             await asyncio.sleep(_RETRY)
-            loaded = await self._load()
+            loaded = await self._feed.start()
         _log.info("serving", extra={"who": f"worker {self._number}", "epoch": self._feed.epoch})
         await self._feed.follow()
 

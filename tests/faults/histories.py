@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import hypothesis.strategies as st
 
 from frontiergate.domain.vetting import TRANSITIONS, GrantState
-from frontiergate.errors import Conflict, NotFound, StoreError, StoreUnavailable
+from frontiergate.errors import Conflict, NotFound, StoreError
 from frontiergate.store.feed import Feed
 from frontiergate.store.lineage import stands_for
 from frontiergate.store.protocol import (
@@ -200,12 +200,7 @@ class Follower:
         self._instances += 1
         me = Replica(name=self.name, instance=f"i{self._instances}", version="0", config=str, live_sessions=lambda: 0)
         feed = Feed(self.store, self._compile, lambda *_: None, self._enforce, me, lease=LEASE, monotonic=self._now, saved=self._saved)
-        try:
-            await feed.start()
-        except StoreUnavailable:
-            self.feed = None
-            return False
-        self.feed = feed
+        self.feed = feed if await feed.start() else None
         return not feed.stale(self._now())
 
     async def _compile(self, state: PolicyState) -> PolicyState:

@@ -221,9 +221,10 @@ def test_a_process_that_is_killed_loses_nothing_and_holds_up_no_other_machine(si
         assert answers(west, north, body=OPEN) <= {SERVED, WITHDRAWN}
         east.gate.wait_log(lambda _: _logged(east, "serving") > before)
     elif which == "control process":
-        before = _logged(east, "the store is open")
+        messages = ("the store is open", "control plane serves")  # in whatever order its successor comes to them
+        before = [_logged(east, message) for message in messages]
         os.kill(_control(east), signal.SIGKILL)
-        east.gate.wait_log(lambda _: _logged(east, "the store is open") > before)
+        east.gate.wait_log(lambda _: all(_logged(east, message) > count for message, count in zip(messages, before, strict=True)))
     else:
         east.gate.kill()
         east.gate.start()

@@ -217,7 +217,7 @@ async def empty_store(path: Path) -> None:
 def test_without_a_store_at_the_start_nobody_is_admitted_until_it_is_there(upstream: Upstream, tmp_path: Path) -> None:
     gate = Gate(tmp_path / "gate", upstream, store=f"sqlite:{tmp_path}/store/state.db")
     with contextlib.closing(Stopping(gate.start(wait=False))):
-        gate.wait_log(lambda lines: any("the store cannot be reached" in line["message"] for line in lines))
+        gate.wait_log(lambda lines: any("the policy cannot be confirmed" in line["message"] for line in lines))
         gate.wait_listening()
         with nothing_reaches(upstream):
             assert gate.call(OPEN).reason == "gate_policy_stale"

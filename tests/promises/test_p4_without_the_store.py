@@ -86,7 +86,7 @@ def test_what_may_be_is_served_by_the_last_policy_through_an_outage_and_a_restar
     assert site.answers(SPARE) == {(451, "policy_withdrawn")}
     gate.wait_log(lambda lines: any(line["message"] == "control plane serves" for line in lines))
     ready = gate.admin("GET", "/readyz")
-    assert (ready.status, "the store cannot be reached" in ready.json["reasons"][0]) == (503, True)
+    assert (ready.status, "the store cannot be used" in ready.json["reasons"][0]) == (503, True)
 
     site.finds_its_store()
     gate.wait_serving()

@@ -47,7 +47,8 @@ def kill_control_process(gate: Gate) -> None:
     children = Path(f"/proc/{gate.process.pid}/task/{gate.process.pid}/children").read_text().split()
     (control,) = [int(pid) for pid in children if b"control_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(control, signal.SIGKILL)
-    gate.wait_log(lambda lines: len([line for line in lines if line["message"] == "the store is open"]) == 2)
+    for message in ("the store is open", "control plane serves"):  # in whatever order its successor comes to them
+        gate.wait_log(lambda lines, message=message: [line["message"] for line in lines].count(message) == 2)
 
 
 KILLS = pytest.mark.parametrize("kill", [kill_whole_gate, kill_all_workers, kill_control_process])

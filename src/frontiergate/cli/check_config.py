@@ -21,7 +21,7 @@ def add(commands: "Commands") -> None:
 def check(arguments: argparse.Namespace) -> int:
     """0 where the configuration can be used, warnings or not; 1 where it cannot."""
     from frontiergate.config.check import check_config  # these take 100 ms to load: only who needs them pays
-    from frontiergate.config.load import load_config
+    from frontiergate.config.load import load_config, placed, read_text
     from frontiergate.config.problem import Problem
     from frontiergate.dialects.registry import DIALECTS
     from frontiergate.errors import ConfigError
@@ -29,17 +29,20 @@ def check(arguments: argparse.Namespace) -> int:
     try:
         config = load_config(arguments.config, os.environ)
     except ConfigError as error:
-        problems = [Problem("error", "", line) for line in error.problems]
+        found = [("", Problem("error", "", line)) for line in error.problems]
     else:
+        path = arguments.config or os.environ["FRONTIERGATE_CONFIG"]
         problems = check_config(config, DIALECTS, time.time(), os.environ)
-    errors = sum(problem.level == "error" for problem in problems)
+        place = placed(read_text(path) if problems else "", path)
+        found = [(place(problem.path), problem) for problem in problems]
+    errors = sum(problem.level == "error" for _, problem in found)
     if arguments.output == "json":
-        found = [{"level": problem.level, "path": problem.path, "message": problem.message} for problem in problems]
-        print(dump({"ok": not errors, "problems": found}))
+        told = [{"level": problem.level, "place": where, "path": problem.path, "message": problem.message} for where, problem in found]
+        print(dump({"ok": not errors, "problems": told}))
     else:
-        for problem in problems:
-            print(plain(f"{problem.level}: {problem.path}{': ' if problem.path else ''}{problem.message}"))
-        print(f"{'cannot be used' if errors else 'can be used'}: {_count(errors, 'error')}, {_count(len(problems) - errors, 'warning')}")
+        for where, problem in found:
+            print(plain(": ".join(filter(None, (problem.level, where, problem.path, problem.message)))))
+        print(f"{'cannot be used' if errors else 'can be used'}: {_count(errors, 'error')}, {_count(len(found) - errors, 'warning')}")
     return 1 if errors else 0
 
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -69,6 +69,18 @@ def spelled(path: document.Path) -> str:
         else:
             text += f".{step}" if text else step
     return f"{text}: " if text else ""
+
+
+def placed(text: str, source_name: str) -> Callable[[str], str]:
+    """Tells `file:line` of what stands at a path as `spelled` writes it, or of the nearest thing around it."""
+    lines = {spelled(path).removesuffix(": "): line for path, line in document.read_document(text, source_name).lines.items()}
+
+    def place(path: str) -> str:
+        while path and path not in lines:
+            path = path[: max(0, *(path.rfind(sign) for sign in ".[:"))]
+        return f"{source_name}:{lines.get(path, 1)}"
+
+    return place
 
 
 def resolve_paths(config: Config, base: Path) -> Config:

@@ -89,7 +89,7 @@ async def _problems(request: web.Request, handler: Callable[[web.Request], Await
         return answer(Problem("outcome-unknown", str(error)))
     except StoreUnavailable as error:
         done = "" if request.method in ("GET", "HEAD") else "nothing was changed: "
-        detail = f"{done}the store cannot be reached ({error}); try again when /readyz says ready"
+        detail = f"{done}the store cannot be used ({error}); try again when /readyz says ready"
         return answer(Problem("store-unavailable", detail, headers={"Retry-After": "1"}))
     except NotFound as error:
         return answer(Problem("not-found", str(error)))

@@ -8,7 +8,7 @@ from frontiergate.control.bodies import reply
 from frontiergate.control.plane import HEARTBEAT_LIMIT, Plane
 from frontiergate.control.problems import Problem
 from frontiergate.control.replicas import state_of
-from frontiergate.errors import StoreUnavailable
+from frontiergate.errors import StoreError
 
 
 async def healthz(_plane: Plane, _request: web.Request) -> web.Response:
@@ -24,7 +24,7 @@ async def readyz(plane: Plane, _request: web.Request) -> web.Response:
 
 async def metrics(plane: Plane, _request: web.Request) -> web.Response:
     """Prometheus exposition, summed over all workers."""
-    with contextlib.suppress(StoreUnavailable):
+    with contextlib.suppress(StoreError):
         plane.require_store()  # this process's own sample must not be below the workers': the metric is the least of all
         plane.metrics.policy_epoch(await plane.store.head())
     body, content_type = plane.metrics.exposition()
@@ -38,8 +38,8 @@ async def _reasons(plane: Plane) -> list[str]:
         clock = plane.store_clock()
         position = await clock.ask(plane.store)
         reports = await plane.store.replicas()
-    except StoreUnavailable as error:
-        return [f"the store cannot be reached: {error}"]
+    except StoreError as error:
+        return [f"the store cannot be used: {error}"]
     except Problem as problem:
         return [problem.detail]
     states = [(state_of(report, position, clock.now()), report) for report in reports]

@@ -24,7 +24,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "not-json": (415, "The body must be JSON"),
     "invalid": (422, "The request does not say what it must"),
     "if-match-missing": (428, "If-Match is needed"),
-    "store-unavailable": (503, "The store cannot be reached"),
+    "store-unavailable": (503, "The store cannot be used"),
     "outcome-unknown": (503, "Whether it was changed, or will stay so, is not known"),
 }
 

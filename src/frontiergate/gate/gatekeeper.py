@@ -14,7 +14,7 @@ from frontiergate.domain.policy import Policy, decide
 from frontiergate.domain.reason import Reason
 from frontiergate.domain.verdict import Outcome
 from frontiergate.domain.vetting import Grant
-from frontiergate.errors import CredentialError, StoreUnavailable
+from frontiergate.errors import CredentialError, StoreError, StoreUnavailable
 from frontiergate.gate.ground import Ground
 from frontiergate.gate.refused import Refused, untold
 from frontiergate.gate.request import Request
@@ -124,7 +124,7 @@ class Gatekeeper:
             epoch = self.policy.epoch
             try:
                 grants = await self._grants_of(caller.principal)
-            except StoreUnavailable:
+            except StoreError:  # it is away, or what it holds of them cannot be read
                 message = "The store of approvals cannot be reached, so nobody is admitted on one."
                 raise Refused(Reason.GATE_STORE_UNAVAILABLE, message) from None
             if self.policy.epoch == epoch:

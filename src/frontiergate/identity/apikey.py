@@ -12,7 +12,7 @@ from typing import Protocol
 
 from frontiergate.domain.evidence import Evidence
 from frontiergate.domain.reason import Reason
-from frontiergate.errors import CredentialError, StoreUnavailable
+from frontiergate.errors import CredentialError, StoreError
 
 PREFIX = b"fg_"
 _LENGTH = len(PREFIX) + 43  # base64url of 32 bytes, unpadded
@@ -56,7 +56,7 @@ async def look_up(secret: bytes, lookup: KeyLookup, at: float) -> KeyRecord:
         raise _refused("The API key is not one of this gate.")
     try:
         record = await lookup(digest(secret))
-    except StoreUnavailable as error:
+    except StoreError as error:  # it is away, or what it holds of the key cannot be read
         raise CredentialError(Reason.GATE_STORE_UNAVAILABLE, "API keys cannot be checked right now; try again.") from error
     if record is None:
         raise _refused("The API key is not one of this gate.")

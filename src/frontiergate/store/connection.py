@@ -5,7 +5,7 @@ import os
 import pathlib
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from frontiergate.errors import StoreError, StoreUnavailable
@@ -50,10 +50,20 @@ def transaction(connection: sqlite3.Connection, mode: Literal["DEFERRED", "IMMED
         raise
 
 
-def connect(path: str, *, busy: float, synchronous: Literal["FULL", "NORMAL"]) -> sqlite3.Connection:
-    """A connection in WAL mode that waits up to `busy` seconds for another writer. Every commit by FULL is on disk before it returns."""
+def connect(
+    path: str,
+    *,
+    busy: float,
+    synchronous: Literal["FULL", "NORMAL"],
+    require: Callable[[sqlite3.Connection, str], None] = lambda *_: None,
+) -> sqlite3.Connection:
+    """A connection in WAL mode that waits up to `busy` seconds for another writer. Every commit by FULL is on disk before it returns.
+
+    `require` looks at the file before anything in it is changed.
+    """
     connection = sqlite3.connect(path, timeout=busy, isolation_level=None, check_same_thread=False)
     try:
+        require(connection, path)
         _use_wal(connection)
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA foreign_keys = ON")

@@ -103,34 +103,20 @@ class Feed(Generic[P]):
         """Whether gated traffic must be refused at this monotonic instant, but for models that may be served all the same."""
         return self.lease.stale(now)
 
-    async def start(self) -> None:
-        """Load and take the first policy. StoreUnavailable where there is neither a store nor a policy saved by an earlier run."""
-        asked_at = self._monotonic()
-        saved = None if self._saved is None else await asyncio.to_thread(self._saved.load)
-        if saved is not None:  # what is read is held against it
-            self._state, self._mark = saved.state, saved.mark
+    async def start(self) -> bool:
+        """Load and take the first policy. False where none can be had: nobody is admitted then, and it is to be called again."""
         try:
-            await self._store.open()
-            await self.clock.ask(self._store)
-            state = await self._store.state()
-            if self._recognises(Position(state.lineage, state.epoch)):
-                self._check_history(await self._entry_at(self.epoch))
-            last = await self._entry_at(state.epoch)
+            await self._load()
         except StoreUnavailable as error:
-            if saved is None:
-                raise
-            await self._begin(saved)
-            self._note(f"{error}; starting with the policy of epoch {saved.state.epoch} seen before, refusing until it is confirmed")
-        except _RegressionError as error:
-            assert saved is not None, "nothing was known that could have been lost"
-            await self._begin(saved)
-            await self._doubt_store(str(error))
-            await self._report()
+            self._note(str(error))
+        except (StoreError, ValueError) as error:  # the store answers: there, too, it is told what is wrong
+            self._note(str(error))
+            with contextlib.suppress(StoreError):
+                await self.clock.ask(self._store)
+                await self._report()
         else:
-            await self._begin(Seen(state, mark_of(last)))
-            await self._keep(None)
-            await self._report()  # before anybody is admitted: who waits for all replicas must know of this one
-            self._confirm(asked_at)
+            return True
+        return False
 
     async def follow(self) -> None:
         """Follow the log until stopped. One task for the worker's whole life."""
@@ -183,6 +169,49 @@ class Feed(Generic[P]):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._enforcing
         await self._reporter.sign_off()
+
+    # -- the first policy
+
+    async def _load(self) -> None:
+        """From the store, or else the one saved by an earlier run. Raises StoreError or ValueError where neither can be used.
+
+        A saved one that cannot be read is not passed over: without it nobody can tell whether the store went back.
+        """
+        asked_at = self._monotonic()
+        saved = None if self._saved is None else await asyncio.to_thread(self._saved.load)
+        self._state, self._mark = (PolicyState(0, (), ()), None) if saved is None else (saved.state, saved.mark)
+        try:
+            await self._begin(await self._first())
+        except _RegressionError as error:
+            assert saved is not None, "nothing was known that could have been lost"
+            await self._begin(saved)
+            await self._doubt_store(str(error))
+            await self._report()
+        except (StoreError, ValueError) as error:  # ValueError: a directive that this version cannot compile
+            if saved is None:
+                raise
+            await self._begin(saved)
+            self._note(f"{error}; starting with the policy of epoch {saved.state.epoch} seen before, refusing until it is confirmed")
+        else:
+            await self._keep(None)
+            await self._report()  # before anybody is admitted: who waits for all replicas must know of this one
+            self._confirm(asked_at)
+
+    async def _first(self) -> Seen:
+        """What the store holds, held against what is known. Raises _RegressionError."""
+        await self._store.open()
+        await self.clock.ask(self._store)
+        state = await self._store.state()
+        if self._recognises(Position(state.lineage, state.epoch)):
+            self._check_history(await self._entry_at(self.epoch))
+        return Seen(state, mark_of(await self._entry_at(state.epoch)))
+
+    async def _begin(self, seen: Seen) -> None:
+        """Take it."""
+        await self._adopt(seen.state, None)
+        self._mark = seen.mark
+        self.lease.known = True
+        await self._settle()
 
     # -- reading the log
 
@@ -269,13 +298,6 @@ class Feed(Generic[P]):
         return state
 
     # -- taking and enforcing
-
-    async def _begin(self, seen: Seen) -> None:
-        """The first policy."""
-        await self._adopt(seen.state, None)
-        self._mark = seen.mark
-        self.lease.known = True
-        await self._settle()
 
     async def _adopt(self, state: PolicyState, entries: Sequence[Entry] | None) -> None:
         """Compile and take the policy of `state`, to which `entries` led. Raises ValueError, and then nothing has changed."""

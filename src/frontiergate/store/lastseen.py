@@ -15,6 +15,7 @@ from frontiergate.store.lineage import mark_of
 from frontiergate.store.protocol import Entry, Pause, PolicyState, StoredDirective
 from frontiergate.store.replay import concerns_policy, replayed
 
+_MEND = "put it right from a backup, or remove it, if the store is known not to have lost anything since"
 _LONGEST = 1000  # entries after which the file is written anew
 
 
@@ -71,11 +72,9 @@ class LastSeen:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StoreError(f"the last policy seen cannot be read from {self._path}: {error.strerror}") from error
-        except (msgspec.DecodeError, StoreError) as error:
-            raise StoreError(
-                f"the last policy seen in {self._path} is unreadable ({error}): remove the file and start with the store"
-            ) from error
+            raise StoreError(f"the last policy seen cannot be read from {self._path}: {error.strerror}; {_MEND}") from error
+        except (UnicodeDecodeError, msgspec.DecodeError, StoreError) as error:
+            raise StoreError(f"the last policy seen in {self._path} is unreadable ({error}): {_MEND}") from error
 
     def keep(self, seen: Seen, entries: Sequence[Entry] | None) -> None:
         """Have `seen` in the file, durably; `entries` are what came since the last time, None where that is not known.

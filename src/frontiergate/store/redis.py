@@ -1,9 +1,11 @@
 """The shared store: Redis or Valkey, for the processes of many machines (DESIGN 6; P4, P5)."""
 
+import contextlib
 import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from frontiergate.config.store_url import RedisUrl
 from frontiergate.domain.vetting import Grant
@@ -12,10 +14,22 @@ from frontiergate.store import redis_layout
 from frontiergate.store.protocol import FORGOTTEN, Bearing, Change, Entry, KeyRecord, PolicyState, Position, ReplicaReport
 from frontiergate.store.redis_append import Appender
 from frontiergate.store.redis_ear import Ear
-from frontiergate.store.redis_layout import HEAD, LAYOUT, Keys
+from frontiergate.store.redis_forward import bring_forward
+from frontiergate.store.redis_layout import HEAD, Keys
 from frontiergate.store.redis_link import Link
-from frontiergate.store.redis_replies import entry_of, head_of, instant_of, mark_of, pairs, require_log
-from frontiergate.store.redis_wire import Word
+from frontiergate.store.redis_replies import (
+    Head,
+    OlderLayout,
+    damaged,
+    entry_of,
+    head_of,
+    instant_of,
+    mark_of,
+    pairs,
+    require_layout,
+    require_log,
+)
+from frontiergate.store.redis_wire import Command, Word
 from frontiergate.store.rows import GRANT, KEY, PAUSE, REPORT, STORED_DIRECTIVE, decode, encode
 
 _LOOK = 0.2  # seconds after which `changed` is true though nothing was heard: what a lost message can delay (P4: 250 ms)
@@ -37,6 +51,7 @@ class RedisStore:
         self._appender = Appender(url, self._link, self._keys)
         self._look_at = float("-inf")
         self._marks: dict[int, bytes] = {}  # of the entries read last
+        self._opened = False
         self._closed = False
 
     async def open(self) -> None:
@@ -46,6 +61,7 @@ class RedisStore:
         except StoreError:
             await self._link.leave()
             raise
+        self._opened = True
 
     async def close(self) -> None:
         self._closed = True
@@ -69,12 +85,17 @@ class RedisStore:
 
     async def bearing(self) -> Bearing:
         self._require_open()
-        values, clock = await self._link.ask(("HMGET", self._keys.meta, *HEAD), ("TIME",), confirmed=True)
-        head = head_of(self._name, values)
+        try:
+            head, at = await self._head()
+        except OlderLayout:
+            if not self._opened:
+                raise
+            await bring_forward(self._link, self._keys, self._name)  # an older backup was put back
+            head, at = await self._head()
         position = head.position
         if self._marks.get(position.epoch, head.mark) != head.mark:
             position = Position(f"{position.lineage}~{head.mark.decode(errors='replace')}", position.epoch)
-        return Bearing(position, instant_of(clock))
+        return Bearing(position, at)
 
     async def changed(self) -> bool:
         """Asks nobody. True after a message or a gap in hearing them, and at the latest every 200 ms, so that `position` is asked."""
@@ -109,7 +130,7 @@ class RedisStore:
 
     async def entries(self, after: int, limit: int = 1000) -> Sequence[Entry]:
         self._require_open()
-        (found,) = await self._link.ask(("XRANGE", self._keys.log, f"{max(after + 1, 0)}-0", "+", "COUNT", limit))
+        (found,) = await self._read(("XRANGE", self._keys.log, f"{max(after + 1, 0)}-0", "+", "COUNT", limit))
         entries = tuple(map(entry_of, found))
         for entry, reply in zip(entries[-_REMEMBERED:], found[-_REMEMBERED:], strict=True):
             self._remember(entry.epoch, mark_of(reply))
@@ -117,35 +138,35 @@ class RedisStore:
 
     async def directive_history(self, id: str) -> Sequence[Entry]:
         self._require_open()
-        (epochs,) = await self._link.ask(("LRANGE", self._keys.history(id), 0, -1))
-        found = await self._link.ask(*(("XRANGE", self._keys.log, epoch, epoch) for epoch in epochs)) if epochs else []
+        (epochs,) = await self._read(("LRANGE", self._keys.history(id), 0, -1))
+        found = await self._read(*(("XRANGE", self._keys.log, epoch, epoch) for epoch in epochs))
         return tuple(entry_of(entries[0]) for entries in found if entries)
 
     async def grant(self, id: str) -> Grant:
         self._require_open()
-        (body,) = await self._link.ask(("HGET", self._keys.grants, id))
+        (body,) = await self._read(("HGET", self._keys.grants, id))
         if body is None:
             raise NotFound(f"no grant {id!r}")
         return decode(GRANT, body, f"grant {id}")
 
     async def grants_of(self, principal: str) -> tuple[Grant, ...]:
         self._require_open()
-        found = await self._link.run(redis_layout.GRANTS_OF, [self._keys.live(principal), self._keys.grants])
-        return tuple(decode(GRANT, body or b"", f"grant {name}") for name, body in pairs(found))
+        keys = self._keys
+        return self._grants(await self._link.run(redis_layout.GRANTS_OF, [keys.live(principal), keys.grants, keys.meta]))
 
     async def grants(self, *, after: str = "", limit: int = 100) -> Sequence[Grant]:
         self._require_open()
-        found = await self._link.run(redis_layout.GRANTS, [self._keys.grant_ids, self._keys.grants], [after, limit])
-        return tuple(decode(GRANT, body or b"", f"grant {name}") for name, body in pairs(found))
+        keys = self._keys
+        return self._grants(await self._link.run(redis_layout.GRANTS, [keys.grant_ids, keys.grants, keys.meta], [after, limit]))
 
     async def key(self, sha256: str) -> KeyRecord | None:
         self._require_open()
-        (body,) = await self._link.ask(("HGET", self._keys.keys, sha256))
+        (body,) = await self._read(("HGET", self._keys.keys, sha256))
         return None if body is None else decode(KEY, body, f"key {sha256[:8]}…")
 
     async def keys(self) -> Sequence[KeyRecord]:
         self._require_open()
-        (found,) = await self._link.ask(("HGETALL", self._keys.keys))
+        (found,) = await self._read(("HGETALL", self._keys.keys))
         keys = (decode(KEY, body, f"key {sha256[:8]}…") for sha256, body in pairs(found))
         return tuple(sorted(keys, key=lambda key: key.id))
 
@@ -165,14 +186,39 @@ class RedisStore:
 
     async def _begin(self) -> None:
         keys = self._keys
+        await self._older_or_ours()  # before anything is written
         await self._link.run(redis_layout.TRY, [keys.trial], [encode(redis_layout.trial(keys))])
-        values = await self._link.run(redis_layout.BEGIN, keys.of_policy(), [LAYOUT, secrets.token_hex(8)])
+        values = await self._link.run(redis_layout.BEGIN, keys.of_policy(), [redis_layout.LAYOUT, secrets.token_hex(8)])
         if not values:
-            raise StoreError(
+            raise StoreUnavailable(
                 f"{self._name}: there are parts of a log under {keys.meta!r} but not its head: restore a backup, "
                 "or remove the keys with that prefix to begin a new log"
             )
-        head_of(self._name, values)
+        if values.count(None) == len(values):
+            raise damaged(self._name, repr(keys.meta))
+        await bring_forward(self._link, keys, self._name)
+
+    async def _older_or_ours(self) -> None:
+        (values,) = await self._link.ask(("HMGET", self._keys.meta, *HEAD))
+        with contextlib.suppress(OlderLayout):
+            head_of(self._name, values)
+
+    async def _head(self) -> tuple[Head, float]:
+        """Where the log stands, and the server's time."""
+        values, clock = await self._link.ask(("HMGET", self._keys.meta, *HEAD), ("TIME",), confirmed=True)
+        return head_of(self._name, values), instant_of(clock)
+
+    async def _read(self, *questions: Command) -> list[Any]:
+        """The replies, if the layout is ours after them: it only ever goes forward, so it was before."""
+        *replies, layout = await self._link.ask(*questions, ("HGET", self._keys.meta, "layout"))
+        require_layout(self._name, layout)
+        return replies
+
+    def _grants(self, found: Any) -> tuple[Grant, ...]:
+        """From the reply of a script that found some."""
+        bodies, layout = found
+        require_layout(self._name, layout)
+        return tuple(decode(GRANT, body or b"", f"grant {name}") for name, body in pairs(bodies))
 
     def _remember(self, epoch: int, mark: bytes) -> None:
         """What was read at `epoch`, so that another entry in its place is noticed."""

@@ -18,11 +18,11 @@ from redis.exceptions import ResponseError
 
 from frontiergate.config.store_url import RedisUrl
 from frontiergate.errors import OutcomeUnknown, StoreError, StoreUnavailable
-from frontiergate.store import redis_things
+from frontiergate.store import redis_layout, redis_things
 from frontiergate.store.effects import Thing, after, check_expected
 from frontiergate.store.protocol import Change, Entry, Position
 from frontiergate.store.redis_errors import AnswerLost
-from frontiergate.store.redis_layout import APPEND, HEAD, LAYOUT, LOOK, Keys
+from frontiergate.store.redis_layout import APPEND, HEAD, LOOK, Keys
 from frontiergate.store.redis_link import Link
 from frontiergate.store.redis_replies import head_of, instant_of, mark_of, require_log
 from frontiergate.store.redis_wire import Command, Word
@@ -91,7 +91,7 @@ class Appender:
             raise StoreError(f"a value cannot be stored: {error}") from error
         mark = secrets.token_hex(8)
         keys = [*self._keys.of_policy(), *{command[1] for command in commands}]
-        stand: list[Word] = [LAYOUT, ground.lineage, ground.epoch, entry.epoch, mark, self._keys.changed, encode(commands)]
+        stand: list[Word] = [redis_layout.LAYOUT, ground.lineage, ground.epoch, entry.epoch, mark, self._keys.changed, encode(commands)]
         said: list[Word] = ["at", repr(entry.at), "actor", entry.actor, "reason", entry.reason, "change", change]
         deadline = self._link.deadline(self._timeout if self._wait else 0.0)
         try:

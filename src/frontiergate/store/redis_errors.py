@@ -6,7 +6,7 @@ from redis.exceptions import AuthenticationError, InvalidResponse, RedisError, R
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from frontiergate.errors import ConfigError, StoreError, StoreUnavailable
+from frontiergate.errors import ConfigError, StoreUnavailable
 
 # By the code that a reply begins with (redis.io, "Redis serialization protocol", errors). A script's error has it somewhere inside.
 _REPLIES = {
@@ -46,10 +46,8 @@ def lost(name: str, error: Exception) -> AnswerLost:
     return AnswerLost(f"store {name}: {_why(error)}")
 
 
-def refused(name: str, error: ResponseError) -> StoreError:
-    """What its reply means. StoreUnavailable, save where the store holds what we cannot use."""
-    if "WRONGTYPE" in str(error):
-        return StoreError(f"store {name}: another program's keys are under this prefix; choose another, with ?prefix=NAME")
+def refused(name: str, error: ResponseError) -> StoreUnavailable:
+    """What its reply means."""
     return StoreUnavailable(f"store {name}: {_why(error)}")
 
 
@@ -65,6 +63,8 @@ def code_of(error: Exception) -> str:
 
 
 def _why(error: Exception) -> str:
+    if "WRONGTYPE" in str(error):
+        return "another program's keys are under this prefix; choose another, with ?prefix=NAME"
     code = code_of(error)
     if code:
         return f"{_REPLIES[code]} ({error})"

@@ -1,6 +1,7 @@
 """How the store lies in Redis: its keys, all under one hash tag, and the scripts that read and write them in one step.
 
-meta          hash    layout, lineage, epoch, and how many directives and pauses there are
+meta          hash    layout, lineage, epoch, and how many directives and pauses there are. While the layout is brought forward it is
+                      `1>2`, and `at` says how far that came (redis_forward)
 log           stream  one entry each, with the id `<epoch>-0`
 directives    hash    id → the directive in force, with who added it and when
 history:<id>  list    the epochs at which a directive changed
@@ -16,7 +17,7 @@ import hashlib
 
 import msgspec
 
-LAYOUT = b"1"  # the version of all this; a store of a newer one is refused
+LAYOUT = 1  # the version of all this. An older one is brought forward (redis_forward), a newer one is refused
 
 
 class Keys:
@@ -70,6 +71,23 @@ end
 return redis.call('HMGET', KEYS[1], 'layout', 'lineage', 'epoch', 'mark')
 """)
 
+# KEYS meta; ARGV layout, the next one, channel. Says that the layout is being brought forward: 1, or 0 where it is another by now.
+SHUT = _script("""
+if redis.call('HGET', KEYS[1], 'layout') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'layout', ARGV[1] .. '>' .. ARGV[2], 'at', '')
+redis.pcall('PUBLISH', ARGV[3], '0')
+return 1
+""")
+
+# KEYS meta, then those that `commands` change; ARGV layout, at, what they are afterwards, commands. One step forward, if nobody was faster.
+STEP = _script("""
+local now = redis.call('HMGET', KEYS[1], 'layout', 'at')
+if now[1] ~= ARGV[1] or now[2] ~= ARGV[2] then return 0 end
+for _, command in ipairs(cjson.decode(ARGV[5])) do redis.call(unpack(command)) end
+redis.call('HSET', KEYS[1], 'layout', ARGV[3], 'at', ARGV[4])
+return 1
+""")
+
 # KEYS trial; ARGV commands. Does what appends and reports do, to a key that nobody reads: a permission that is missing must not
 # show halfway through an append, since Redis does not undo what a script did before it failed.
 TRY = _script("for _, command in ipairs(cjson.decode(ARGV[1])) do redis.call(unpack(command)) end")
@@ -97,14 +115,14 @@ redis.pcall('PUBLISH', ARGV[6], ARGV[4])
 return 1
 """)
 
-# KEYS live, grants.
+# KEYS live, grants, meta. The layout comes with what is found: only a version that knows it may read that.
 GRANTS_OF = _script("""
 local found = {}
 for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do table.insert(found, id); table.insert(found, redis.call('HGET', KEYS[2], id)) end
-return found
+return {found, redis.call('HGET', KEYS[3], 'layout')}
 """)
 
-# KEYS grants:ids, grants; ARGV after, limit.
+# KEYS grants:ids, grants, meta; ARGV after, limit.
 GRANTS = _script("""
 local found = {}
 local from = ARGV[1] == '' and '-' or '(' .. ARGV[1]
@@ -112,7 +130,7 @@ for _, id in ipairs(redis.call('ZRANGEBYLEX', KEYS[1], from, '+', 'LIMIT', 0, AR
     table.insert(found, id)
     table.insert(found, redis.call('HGET', KEYS[2], id))
 end
-return found
+return {found, redis.call('HGET', KEYS[3], 'layout')}
 """)
 
 # KEYS replicas, replicas:seen; ARGV name, report, seconds until it is forgotten.

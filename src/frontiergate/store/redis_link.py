@@ -121,8 +121,7 @@ class Link:
 
     async def _refuse(self, reply: ResponseError) -> None:
         error = refused(self.name, reply)
-        if isinstance(error, StoreUnavailable):  # another server may do what this one refuses
-            await self.leave()
+        await self.leave()  # another server may do what this one refuses
         raise error
 
     async def _found(self, deadline: float) -> Wire:

@@ -45,7 +45,7 @@ async def _ask_sentinels(dialer: Dialer, deadline: float) -> Host:
             task.cancel()
         await asyncio.gather(*asked, return_exceptions=True)
     if not votes:
-        raise StoreUnavailable(f"store {dialer.url}: no Sentinel names a master: {'; '.join(troubles)}")
+        raise StoreUnavailable(f"store {dialer.url}: no Sentinel names a master: {'; '.join(sorted(troubles))}")
     return votes.most_common(1)[0][0]
 
 

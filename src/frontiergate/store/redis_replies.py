@@ -1,14 +1,17 @@
 """What Redis's replies say of the log: where it stands, and its entries."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from frontiergate.errors import StoreError, StoreUnavailable
+from frontiergate.store import redis_layout
 from frontiergate.store.protocol import Entry, Position
-from frontiergate.store.redis_layout import LAYOUT
 from frontiergate.store.rows import CHANGE, decode
+
+_LAYOUT = re.compile(rb"([1-9][0-9]{0,3})(?:>([1-9][0-9]{0,3}))?")
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -18,15 +21,52 @@ class Head(msgspec.Struct, frozen=True):
     mark: bytes
 
 
-def head_of(name: str, values: Sequence[bytes | None]) -> Head:
-    """From the fields that `redis_layout.HEAD` names. Raises StoreError where the store called `name` has not our layout."""
-    layout, lineage, epoch, mark = values
-    if layout not in (None, LAYOUT):
-        raise StoreError(
-            f"{name} was written by a newer Frontier Gate (layout {layout.decode(errors='replace')}; this one knows "
-            f"{LAYOUT.decode()}): upgrade, or restore the backup taken before the upgrade"
+class OlderLayout(StoreUnavailable):
+    """What the store holds is to be brought forward before this version can use it (redis_forward)."""
+
+
+def layout_of(name: str, value: bytes | None) -> tuple[int, int]:
+    """From which layout to which the store called `name` is on its way; it is whole where they are the same.
+
+    Raises StoreUnavailable where this version does not know the one that it comes to.
+    """
+    found = _LAYOUT.fullmatch(value or b"")
+    if found is None:
+        raise damaged(name, "its layout")
+    source, target = int(found[1]), int(found[2] or found[1])
+    if target > redis_layout.LAYOUT:
+        raise StoreUnavailable(
+            f"{name} was written by a newer Frontier Gate (layout {target}; this one knows {redis_layout.LAYOUT}): "
+            "upgrade, or restore the backup taken before the upgrade"
         )
-    return Head(Position((lineage or b"").decode(errors="replace"), int(epoch or 0)), mark or b"")
+    return source, target
+
+
+def require_layout(name: str, value: bytes | None) -> None:
+    """Raises StoreUnavailable where the store called `name` has another layout than ours; one that holds no log has none."""
+    if value is not None and layout_of(name, value) != (redis_layout.LAYOUT, redis_layout.LAYOUT):
+        raise OlderLayout(
+            f"{name} has the layout of an older Frontier Gate ({value.decode()}; this one's is {redis_layout.LAYOUT}): "
+            "a gate of this version brings it forward when it starts; ask again then"
+        )
+
+
+def head_of(name: str, values: Sequence[bytes | None]) -> Head:
+    """From the fields that `redis_layout.HEAD` names. Raises StoreUnavailable where the store called `name` has not our layout."""
+    layout, lineage, epoch, mark = values
+    if values.count(None) == len(values):
+        return Head(Position("", 0), b"")
+    if layout is None or lineage is None or epoch is None or mark is None or not epoch.isdigit():
+        raise damaged(name, "the head of its log")
+    require_layout(name, layout)
+    return Head(Position(lineage.decode(errors="replace"), int(epoch)), mark)
+
+
+def damaged(name: str, what: str) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"{name}: {what} is not as we write it: another program uses the same keys, or somebody edited them; "
+        "restore a backup, or choose another prefix with ?prefix=NAME"
+    )
 
 
 def require_log(name: str, values: Sequence[bytes | None]) -> Head:

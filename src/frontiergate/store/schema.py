@@ -7,7 +7,7 @@ once released; the next one is added below it.
 import secrets
 import sqlite3
 
-from frontiergate.errors import StoreError
+from frontiergate.errors import StoreUnavailable
 from frontiergate.store.connection import transaction
 
 APPLICATION_ID = 0x46476174  # "FGat"
@@ -36,7 +36,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
 
 
 def bring_forward(connection: sqlite3.Connection, path: str) -> None:
-    """Create or migrate, in one transaction. StoreError where the file is not ours, or newer than this version."""
+    """Create or migrate, in one transaction. StoreUnavailable where the file is not ours, or newer than this version."""
     with transaction(connection, "DEFERRED"):  # one snapshot: another process may be creating the file right now
         seen = _seen(connection, path)
     if seen == len(MIGRATIONS):
@@ -48,6 +48,19 @@ def bring_forward(connection: sqlite3.Connection, path: str) -> None:
                 connection.execute(statement, {"lineage": secrets.token_hex(8)} if ":lineage" in statement else {})
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
+def require_ours(connection: sqlite3.Connection, path: str) -> None:
+    """Raises StoreUnavailable where the file is another program's, or newer than this version: it is left as it is, its mode too."""
+    with transaction(connection, "DEFERRED"):
+        _seen(connection, path)
+
+
+def require_current(connection: sqlite3.Connection, path: str) -> None:
+    """Raises StoreUnavailable where another version brought the file forward, or an older backup was put into it, since it was opened."""
+    seen = _seen(connection, path)
+    if seen != len(MIGRATIONS):
+        raise StoreUnavailable(f"{path} has an older layout ({seen}; this version's is {len(MIGRATIONS)}): it is opened anew")
 
 
 def begin_anew(connection: sqlite3.Connection, lineage: str) -> None:
@@ -70,9 +83,9 @@ def _seen(connection: sqlite3.Connection, path: str) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application != APPLICATION_ID and (application or version or tables):
-        raise StoreError(f"{path} is a SQLite database of another program: name another file in `store`")
+        raise StoreUnavailable(f"{path} is a SQLite database of another program: name another file in `store`")
     if version > len(MIGRATIONS):
-        raise StoreError(
+        raise StoreUnavailable(
             f"{path} was written by a newer Frontier Gate (layout {version}; this one knows {len(MIGRATIONS)}): "
             "upgrade, or restore the backup taken before the upgrade"
         )

@@ -16,12 +16,12 @@ from redis.exceptions import RedisError, ResponseError
 
 from frontiergate.config.store_url import RedisUrl
 from frontiergate.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
-from frontiergate.store import redis_things
+from frontiergate.store import redis_layout, redis_things
 from frontiergate.store.effects import Thing
 from frontiergate.store.ledger import Ledger, Table, scratch
 from frontiergate.store.protocol import Entry, Position
 from frontiergate.store.redis_errors import AnswerLost, lost, refused
-from frontiergate.store.redis_layout import HEAD, LAYOUT, TRY, Keys
+from frontiergate.store.redis_layout import HEAD, TRY, Keys
 from frontiergate.store.redis_link import Link
 from frontiergate.store.redis_replies import head_of
 from frontiergate.store.redis_wire import Command
@@ -117,7 +117,7 @@ class _Import:
                 await self._do(commands)
                 commands.clear()
         values = {
-            "layout": LAYOUT.decode(),
+            "layout": str(redis_layout.LAYOUT),
             "lineage": snapshot.head.lineage,
             "epoch": str(ledger.epoch),
             "mark": mark if ledger.epoch else "",

@@ -25,7 +25,7 @@ from frontiergate.store.protocol import (
     ReplicaReport,
 )
 from frontiergate.store.rows import GRANT, KEY, REPORT, decode, encode
-from frontiergate.store.schema import bring_forward
+from frontiergate.store.schema import bring_forward, require_current, require_ours
 
 T = TypeVar("T")
 _BUSY = 2.0  # seconds that an append waits for another process's transaction; each takes milliseconds
@@ -38,7 +38,7 @@ class _Connections:
     def __init__(self, path: str) -> None:
         create(path)
         self.file = identity(path)
-        self.log = connect(path, busy=_BUSY, synchronous="FULL")
+        self.log = connect(path, busy=_BUSY, synchronous="FULL", require=require_ours)
         try:
             bring_forward(self.log, path)
             self.reports = connect(path, busy=0.1, synchronous="NORMAL")
@@ -66,7 +66,7 @@ class SqliteStore:
         self._closed = False
 
     async def open(self) -> None:
-        await self._run(lambda _: None)
+        await self._read(lambda _: None)
 
     async def close(self) -> None:
         if self._closed:
@@ -79,6 +79,7 @@ class SqliteStore:
     async def append(self, change: Change, *, actor: str, reason: str, expect: int | None = None) -> Entry:
         def work(to: _Connections) -> Entry:
             with transaction(to.log, "IMMEDIATE"):
+                require_current(to.log, self._path)
                 head, before = tables.position(to.log).epoch, tables.look_up(to.log, change)
                 if expect is not None:
                     check_expected(change, before, expect, head)
@@ -102,7 +103,7 @@ class SqliteStore:
                 position = tables.position(to.log)
                 return position, to.log.execute("SELECT at, actor, reason, change FROM log WHERE epoch = ?", (position.epoch,)).fetchone()
 
-        position, entry = await self._run(work)
+        position, entry = await self._read(work)
         if self._head is None or self._head[0] != position.epoch:
             self._head = position.epoch, entry
         elif self._head[1] != entry:
@@ -121,7 +122,7 @@ class SqliteStore:
                 directives, pauses = tuple(tables.directives(to.log)), tuple(tables.pauses(to.log))
             return PolicyState(position.epoch, directives, pauses, position.lineage)
 
-        return await self._run(work)
+        return await self._read(work)
 
     async def entries(self, after: int, limit: int = 1000) -> Sequence[Entry]:
         return await self._entries("epoch > ? ORDER BY epoch LIMIT ?", after, limit)
@@ -137,17 +138,17 @@ class SqliteStore:
 
     async def grants_of(self, principal: str) -> tuple[Grant, ...]:
         where, live = "principal = ? AND state IN (?, ?) ORDER BY id", (GrantState.ACTIVE, GrantState.SUSPENDED)
-        return await self._run(lambda to: tuple(tables.grants(to.log, where, principal, *live)))
+        return await self._read(lambda to: tuple(tables.grants(to.log, where, principal, *live)))
 
     async def grants(self, *, after: str = "", limit: int = 100) -> Sequence[Grant]:
-        return await self._run(lambda to: tuple(tables.grants(to.log, "id > ? ORDER BY id LIMIT ?", after, limit)))
+        return await self._read(lambda to: tuple(tables.grants(to.log, "id > ? ORDER BY id LIMIT ?", after, limit)))
 
     async def key(self, sha256: str) -> KeyRecord | None:
         rows = await self._rows("SELECT id, body FROM keys WHERE sha256 = ?", sha256)
         return decode(KEY, rows[0][1], f"key {rows[0][0]}") if rows else None
 
     async def keys(self) -> Sequence[KeyRecord]:
-        return await self._run(lambda to: tuple(tables.keys(to.log)))
+        return await self._read(lambda to: tuple(tables.keys(to.log)))
 
     async def report(self, report: ReplicaReport) -> None:
         def work(to: _Connections) -> None:
@@ -166,10 +167,20 @@ class SqliteStore:
         return tuple(decode(REPORT, body, f"report of replica {name}") for name, body in rows)
 
     async def _entries(self, where: str, *values: str | int) -> Sequence[Entry]:
-        return await self._run(lambda to: tuple(tables.entries(to.log, where, *values)))
+        return await self._read(lambda to: tuple(tables.entries(to.log, where, *values)))
 
     async def _rows(self, query: str, *values: str | int) -> list[tuple[Any, ...]]:
-        return await self._run(lambda to: to.log.execute(query, values).fetchall())
+        return await self._read(lambda to: to.log.execute(query, values).fetchall())
+
+    async def _read(self, work: Callable[[_Connections], T]) -> T:
+        """As `_run`, if the layout is ours after it: it only ever goes forward, so it was before."""
+
+        def checked(to: _Connections) -> T:
+            found = work(to)
+            require_current(to.log, self._path)
+            return found
+
+        return await self._run(checked)
 
     async def _run(self, work: Callable[[_Connections], T]) -> T:
         """`work` on the store's thread, with open connections, its errors translated."""
@@ -183,7 +194,11 @@ class SqliteStore:
                 self._drop()
             if self._connections is None:
                 self._connections = _Connections(self._path)
-            return work(self._connections)
+            try:
+                return work(self._connections)
+            except StoreUnavailable:  # of another layout: whoever opens it next looks what can be done
+                self._drop()
+                raise
 
     def _drop(self) -> None:
         if self._connections is not None:

@@ -212,5 +212,5 @@ class TestWait:
         done = run("pause", "acme/small", "--reason", "r", "--wait", "1", "--output", output)
         assert done.code == 3
         assert done.err.startswith(
-            "frontiergate: the change is kept (epoch 1), but who enforces it could not be asked: the store cannot be reached"
+            "frontiergate: the change is kept (epoch 1), but who enforces it could not be asked: the store cannot be used"
         )

@@ -187,7 +187,7 @@ class TestCheckConfig:
         file.write_text(CONFIG.replace("upstream: up, tags: [cyber]}", "upstream: down, tags: [cyber]}"))
         done = run("check-config", "--config", str(file))
         assert done.code == 1
-        assert "error: models[0].upstream: there is no upstream 'down'" in done.out
+        assert f"error: {file}:4: models[0].upstream: there is no upstream 'down'" in done.out
 
     def test_without_a_file_it_says_how_to_name_one(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("FRONTIERGATE_CONFIG", raising=False)

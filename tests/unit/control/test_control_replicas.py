@@ -165,5 +165,5 @@ def test_without_a_store_it_lives_but_is_not_ready(tmp_path: Path) -> None:
     with running_desk(tmp_path, opened=False) as desk:
         assert desk.ask("GET", "/healthz", who=None).status == 200
         answer = desk.ask("GET", "/readyz", who=None)
-        assert (answer.status, answer.json["reasons"]) == (503, ["the store cannot be reached: it has not been opened yet"])
+        assert (answer.status, answer.json["reasons"]) == (503, ["the store cannot be used: it has not been opened yet"])
         assert desk.ask("GET", "/metrics", who=None).status == 200

@@ -207,7 +207,7 @@ def test_two_requests_of_one_new_caller_at_once(play):
 def test_without_its_store_a_gate_admits_nobody(play, tmp_path):
     (tmp_path / "not-a-folder").write_text("")
     gate = play(confirmed=False, store=f"sqlite://{tmp_path}/not-a-folder/state.db")
-    gate.tolerates("the store cannot be reached")
+    gate.tolerates("the policy cannot be confirmed")
     client = gate.client()
     client.asks()
     refused = client.gets_refusal(503, "gate_policy_stale")
@@ -221,7 +221,7 @@ def test_a_gate_that_started_without_its_store_serves_once_it_is_there(play, tmp
     monkeypatch.setattr("frontiergate.worker._RETRY", 0.02)
     folder = tmp_path / "later"
     gate = play(confirmed=False, store=f"sqlite://{folder}/state.db")
-    gate.tolerates("the store cannot be reached")
+    gate.tolerates("the policy cannot be confirmed")
     client = gate.client()
     client.asks()
     client.gets_refusal(503, "gate_policy_stale")

@@ -90,7 +90,7 @@ def test_what_it_would_have_to_ask_the_store_is_not_assumed(start):
 def test_nobody_is_served_before_a_policy_was_ever_known(play, tmp_path):
     (tmp_path / "not-a-folder").write_text("")
     gate = play(confirmed=False, models=MODELS, store=f"sqlite://{tmp_path}/not-a-folder/state.db")
-    gate.tolerates("the store cannot be reached")
+    gate.tolerates("the policy cannot be confirmed")
     client = gate.client()
     client.asks()
     client.gets_refusal(503, "gate_policy_stale")

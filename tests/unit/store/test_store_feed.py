@@ -10,7 +10,7 @@ import pytest
 from feed_bench import Bench, played
 from store_contract import append, directive, grant
 
-from frontiergate.errors import ConfigError, StoreError, StoreUnavailable
+from frontiergate.errors import ConfigError
 from frontiergate.store.protocol import DirectiveAdded, DirectiveLifted, Enforced, GrantIssued, PolicyState
 
 
@@ -216,18 +216,60 @@ def test_a_new_configuration_is_compiled_with_the_same_state(bench: Bench) -> No
     played(bench, story)
 
 
-def test_without_a_store_and_without_a_saved_policy_it_does_not_start(bench: Bench) -> None:
-    bench.path = bench.path.replace("state.db", "no/state.db")
+def test_without_a_store_and_without_a_saved_policy_it_starts_once_there_is_one(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    folder = pathlib.Path(bench.path).parent / "no"
+    bench.path = str(folder / "state.db")
     bench.open()
-    with pytest.raises(StoreUnavailable):
-        played(bench, lambda bench: bench.feed.start())
+
+    async def story(bench: Bench) -> None:
+        for _ in range(3):
+            assert not await bench.feed.start()
+            assert bench.feed.stale(bench.ticks)
+            assert not bench.feed.lease.servable, "there is no policy, so nobody is served by it either"
+        assert caplog.text.count("check that it exists and may be written") == 1
+        os.mkdir(folder)
+        assert await bench.feed.start()
+        assert not bench.feed.stale(bench.ticks)
+
+    played(bench, story)
 
 
-def test_a_saved_policy_that_cannot_be_read_is_not_half_enforced(keeping: Bench) -> None:
+@pytest.mark.parametrize("damage", [b'{"epoch": 1, "directives": [{}', b"", b"\xff\xfe\x00", b"a policy"])
+def test_a_saved_policy_that_cannot_be_read_admits_nobody_and_is_told_until_it_is_mended(keeping: Bench, damage: bytes) -> None:
+    """Without it nobody can tell whether the store went back."""
     assert keeping.saved is not None
-    pathlib.Path(keeping.saved).write_text('{"epoch": 1, "directives": [{}')
-    with pytest.raises(StoreError, match="remove the file"):
-        played(keeping, lambda bench: bench.feed.start())
+    saved = pathlib.Path(keeping.saved)
+    saved.write_bytes(damage)
+
+    async def story(bench: Bench) -> None:
+        assert not await bench.feed.start()
+        assert bench.feed.stale(bench.ticks)
+        (report,) = await bench.store.replicas()
+        assert report.stale
+        assert str(saved) in report.problem
+        assert "or remove it" in report.problem
+        await asyncio.to_thread(saved.unlink)
+        assert await bench.feed.start()
+        assert not bench.feed.stale(bench.ticks)
+        await bench.feed.poll()
+        assert [report.stale for report in await bench.store.replicas()] == [False]
+
+    played(keeping, story)
+
+
+def test_a_policy_that_cannot_be_compiled_at_the_start_is_told_and_compiled_once_it_can_be(bench: Bench) -> None:
+    bench.unreadable = ValueError("there is no country group 'partners'")
+
+    async def story(bench: Bench) -> None:
+        await append(bench.store, DirectiveAdded(directive("a")))
+        assert not await bench.feed.start()
+        assert bench.feed.stale(bench.ticks)
+        assert (await bench.store.replicas())[0].stale
+        bench.unreadable = None
+        assert await bench.feed.start()
+        assert bench.feed.epoch == 1
+
+    played(bench, story)
 
 
 def test_a_policy_that_cannot_be_saved_is_enforced_all_the_same(tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -127,5 +127,5 @@ def test_half_a_policy_is_none(path: pathlib.Path, damage: object) -> None:
     seen.keep(Seen(STATE, None), None)
     seen.keep(seen_after(STATE, ENTRIES), ENTRIES)
     path.write_bytes(b"\n".join(damage(path.read_bytes().split(b"\n"))))  # type: ignore[operator]
-    with pytest.raises(StoreError, match="remove the file"):
+    with pytest.raises(StoreError, match="or remove it"):
         LastSeen(str(path)).load()

@@ -170,10 +170,24 @@ def test_a_gap_in_hearing_counts_as_a_change(server: RedisServer, url: str) -> N
 def test_a_newer_layout_is_refused_by_all_that_run(server: RedisServer, url: str, prefix: str) -> None:
     async def story(store: Store) -> None:
         server.call("HSET", f"{{{prefix}}}:meta", "layout", "2")
-        for question in (store.open, store.position, store.state, lambda: append(store, ModelPaused(pause("m")))):
-            with pytest.raises(StoreError, match=r"newer Frontier Gate .layout 2; this one knows 1"):
+        questions = (
+            store.open,
+            store.position,
+            store.state,
+            store.keys,
+            store.grants,
+            lambda: store.entries(0),
+            lambda: store.directive_history("d"),
+            lambda: store.grant("g"),
+            lambda: store.grants_of("i|alice"),
+            lambda: store.key("5ha"),
+            lambda: append(store, ModelPaused(pause("m"))),
+        )
+        for question in questions:
+            with pytest.raises(StoreUnavailable, match=r"newer Frontier Gate .layout 2; this one knows 1"):
                 await question()
-        assert await store.entries(0) == ()
+        await store.report(report("w"))
+        assert len(await store.replicas()) == 1, "what refuses can be told all the same"
 
     with_store(lambda: open_store(url), story)
 

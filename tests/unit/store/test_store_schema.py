@@ -8,9 +8,9 @@ import pytest
 from snapshot_stories import held
 from store_contract import append, grant, with_store
 
-from frontiergate.errors import StoreError
+from frontiergate.errors import StoreError, StoreUnavailable
 from frontiergate.store import schema
-from frontiergate.store.protocol import GrantIssued, Position, Store
+from frontiergate.store.protocol import GrantIssued, ModelResumed, Position, Store
 from frontiergate.store.sqlite import SqliteStore
 
 # Never to be edited: files like this are out there.
@@ -113,6 +113,63 @@ def test_a_version_before_the_last_step_refuses_it_and_leaves_it_alone(path: str
     ):
         asyncio.run(SqliteStore(path).open())
     assert pathlib.Path(path).read_bytes() == before
+
+
+def test_a_process_that_runs_refuses_what_a_newer_version_brought_forward(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    later = ("ALTER TABLE grants ADD COLUMN note TEXT",)
+
+    async def story(store: Store) -> None:
+        assert len((await store.state()).directives) == 1
+        with monkeypatch.context() as newer:
+            newer.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, later))
+            await asyncio.to_thread(held, f"sqlite://{path}")
+        questions = (
+            store.open,
+            store.position,
+            store.state,
+            store.keys,
+            store.grants,
+            lambda: store.entries(0),
+            lambda: store.grants_of("i|alice"),
+            lambda: store.key("5ha"),
+            lambda: append(store, GrantIssued(grant("g2"))),
+        )
+        for question in questions:
+            with pytest.raises(StoreUnavailable, match=r"written by a newer Frontier Gate \(layout 2; this one knows 1\)"):
+                await question()
+        monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, later))
+        assert (await append(store, ModelResumed("m/two"))).epoch == 5
+
+    with_store(lambda: SqliteStore(path), story)
+
+
+def test_an_older_backup_that_is_put_into_the_file_of_a_running_process_is_brought_forward(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(store: Store) -> None:
+        await store.state()
+        connection = sqlite3.connect(path)
+        connection.execute("ALTER TABLE grants DROP COLUMN note")
+        connection.execute("PRAGMA user_version = 1")
+        connection.close()
+        with pytest.raises(StoreUnavailable, match="older layout"):
+            await store.state()
+        await store.state()
+
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("ALTER TABLE grants ADD COLUMN note TEXT",)))
+    with_store(lambda: SqliteStore(path), story)
+    assert version(path) == 2
+
+
+def test_another_programs_file_is_left_as_it_is(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "theirs.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE theirs (a)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreUnavailable, match="is a SQLite database of another program: name another file in `store`"):
+        asyncio.run(SqliteStore(str(path)).open())
+    assert path.read_bytes() == before, "its journal's mode, too"
 
 
 def test_a_new_log_leaves_no_row_of_the_old_one_and_the_triggers_as_they_were(path: str) -> None:
