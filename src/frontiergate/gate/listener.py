@@ -356,9 +356,10 @@ class ClientConnection:
 
     def deadline_passed(self) -> None:
         """Called by the sweep."""
-        if self._exchange is not None:
-            self._exchange.deadline_passed()
-            if self._exchange is not None:  # it waits for somebody who has a deadline of his own
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.deadline_passed()
+            if self._exchange is exchange:  # it waits for somebody who has a deadline of his own
                 self.set_deadline(self._limits.head_timeout)
         elif self._last or not self._receiving:
             self._transport.abort()
