@@ -29,3 +29,17 @@ def test_a_compiled_function_gives_each_kind_of_exception_a_name_of_its_own(path
                 if isinstance(node, ast.ExceptHandler) and node.name and node.type:
                     kinds.setdefault(node.name, set()).add(ast.unparse(node.type))
             assert all(len(kind) == 1 for kind in kinds.values()), f"{path}, {function.name}: {kinds}"
+
+
+@pytest.mark.parametrize("path", COMPILED)
+def test_a_compiled_function_asks_an_attribute_but_once_whether_it_is_none(path: str) -> None:
+    """The compiler takes the first answer as standing, whatever was called since, and raises TypeError where it does not: a caller
+    that had stopped reading once ended a worker so. Take the attribute into a local name, and compare with that."""
+    for function in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            asked = [
+                ast.unparse(node.left)
+                for node in ast.walk(function)
+                if isinstance(node, ast.Compare) and isinstance(node.left, ast.Attribute) and ast.unparse(node.comparators[0]) == "None"
+            ]
+            assert len(asked) == len(set(asked)), f"{path}, {function.name}: {asked}"

@@ -5,15 +5,13 @@ llhttp frames; this file keeps what it found in a `Request`, bounds and deadline
 
 import asyncio
 import logging
-import socket
-import struct
 from collections import deque
 from typing import Final, cast
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from frontiergate.domain.reason import Reason
-from frontiergate.gate.connections import Connections, peer_of
+from frontiergate.gate.connections import Connections, peer_of, reset
 from frontiergate.gate.exchange import Exchange
 from frontiergate.gate.head import unreadable
 from frontiergate.gate.refused import Refused
@@ -276,7 +274,7 @@ class ClientConnection:
         if self._transport.is_closing():
             return
         if cut:
-            self._cut()
+            self.cut()
         elif self.closing_after(exchange.request):
             self._finish(exchange.request)
         elif self._pending:
@@ -356,9 +354,10 @@ class ClientConnection:
 
     def deadline_passed(self) -> None:
         """Called by the sweep."""
-        if self._exchange is not None:
-            self._exchange.deadline_passed()
-            if self._exchange is not None:  # it waits for somebody who has a deadline of his own
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.deadline_passed()
+            if self._exchange is exchange:  # it waits for somebody who has a deadline of his own
                 self.set_deadline(self._limits.head_timeout)
         elif self._last or not self._receiving:
             self._transport.abort()
@@ -388,12 +387,9 @@ class ClientConnection:
             if self._transport.can_write_eof():
                 self._transport.write_eof()
 
-    def _cut(self) -> None:
-        """Close so that nobody can take it for an orderly end: with a reset."""
-        sock = self._transport.get_extra_info("socket")
-        if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._transport.abort()
+    def cut(self) -> None:
+        """Close so that nobody can take it for an orderly end."""
+        reset(self._transport)
 
 
 def _plain(error: Exception) -> str:

@@ -19,6 +19,7 @@ from frontiergate.dialects.places import Place
 from frontiergate.domain.reason import Reason
 from frontiergate.wire import jsonbody
 from tests.fixtures.reading import read_pieces
+from tests.fixtures.sources import of_sources
 
 OPERATIONS = {f"{dialect.name} {operation.name}": operation for dialect in (OPENAI, ANTHROPIC) for operation in dialect.operations}
 RESPONSES = OPERATIONS["openai responses"]
@@ -273,6 +274,7 @@ def test_memory_does_not_grow_with_the_body(beginning: bytes, chunk: bytes, time
         tracemalloc.stop()
 
 
+@of_sources
 def test_one_look_at_each_part_and_no_more_than_there_may_be() -> None:
     """Work is counted, not timed: however the windows cut the body, each part is looked at once, up to the bound."""
     body = b'{"model":"m","tools":[' + b'{"model":"a","svg":{"model":"b"}},' * 100 + b"0]}"
@@ -295,6 +297,7 @@ def test_one_look_at_each_part_and_no_more_than_there_may_be() -> None:
         assert counted < 65
 
 
+@of_sources
 @pytest.mark.parametrize("window", [50, 300, 100_000])
 def test_all_places_together_are_looked_into_no_further_than_one(window: int) -> None:
     """Else one window could hold five arrays that are each within the bound."""

@@ -12,8 +12,8 @@ from frontiergate.gate import body as bodies
 from frontiergate.gate.body import Body, Turns
 from frontiergate.gate.head import Head
 from frontiergate.gate.request import Request
+from tests.fixtures.sources import of_sources
 
-interpreted = pytest.mark.skipif(not bodies.__file__.endswith(".py"), reason="a compiled module cannot be patched")
 CHAT = next(operation for operation in OPENAI.operations if operation.name == "chat.completions")
 
 
@@ -96,13 +96,13 @@ def turns_taken(requests: list[Request]) -> list[int]:
     return asyncio.run(run())
 
 
-@interpreted
+@of_sources
 def test_no_more_than_a_few_connections_are_read_on_in_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "_TURN", 1e9)
     assert turns_taken([a_request(text(300_000)) for _ in range(10)]) == [1] * 4 + [2] * 4 + [3] * 2
 
 
-@interpreted
+@of_sources
 def test_bodies_share_the_time_of_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a clock on which each step takes a millisecond, two steps are taken in a turn; who began first ends first, but not much earlier."""
     clock = itertools.count()

@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from frontiergate.gate import exchange
 from tests.fixtures.playbook import ANSWER, CHAT, LAST_CHUNK, VETTED, added, chunk, granted, new_key
+from tests.fixtures.sources import of_sources
 
 HOUR = 3600.0
-pytestmark = pytest.mark.skipif(not exchange.__file__.endswith(".py"), reason="a compiled module cannot be patched")
+pytestmark = of_sources
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import pytest
 
 from frontiergate.gate import body
 from tests.fixtures.playbook import ANSWER, chunk
+from tests.fixtures.sources import of_sources
 
 CHUNKED = b"transfer-encoding: chunked"
 RESPONSES = b"POST /v1/responses HTTP/1.1"
 LARGE = 1_000_000
-interpreted = pytest.mark.skipif(not body.__file__.endswith(".py"), reason="a compiled module cannot be patched")
 
 
 def chat(size: int, *, after: bytes = b"", before: bytes = b'"model":"gpt-open",') -> bytes:
@@ -95,7 +95,7 @@ def test_what_is_no_json_is_refused_before_the_rest_has_come(play):
     assert gate.buffered == 0
 
 
-@interpreted
+@of_sources
 def test_a_caller_that_stops_sending_is_told_what_is_wrong_with_what_it_sent(play, monkeypatch):
     gate = play()
     monkeypatch.setattr(body, "_LARGE", 0)
@@ -140,7 +140,7 @@ def test_a_large_body_behind_another_request_is_read_meanwhile_and_what_follows_
     client.gets_answer()
 
 
-@interpreted
+@of_sources
 def test_a_caller_that_leaves_while_its_body_is_read_is_forgotten(play, monkeypatch):
     read_a_little = body._read_a_little
 

@@ -28,9 +28,10 @@ from frontiergate.identity.caller import Caller, Callers
 from frontiergate.identity.geoip import Whereabouts
 from frontiergate.slices import Slices
 from frontiergate.store.protocol import Entry, GrantIssued, KeyRecord, KeyRevoked
+from tests.fixtures.sources import of_sources
 from tests.reference.made import CATALOGUE, CYBER, GROUPS, MODELS, OLD, PLAIN, directive, evidence, grant, instant
 
-pytestmark = pytest.mark.skipif(not room.__file__.endswith(".py"), reason="compiled sessions take only real exchanges")
+pytestmark = of_sources
 
 HERE = Whereabouts()
 VET = {"require": {"us_person": True}, "otherwise": {"vet": "caisi"}}

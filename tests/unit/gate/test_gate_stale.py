@@ -6,13 +6,13 @@ import time
 
 import pytest
 
-from frontiergate.gate import gatekeeper
 from frontiergate.gate.upstream import Upstream
 from frontiergate.store.lineage import accepted
 from frontiergate.store.protocol import StoreAccepted
 from frontiergate.store.sqlite import SqliteStore
 from frontiergate.telemetry.audit import AuditLog
 from tests.fixtures.playbook import ANSWER, CHAT, FRONTIER, LAST_CHUNK, VETTED, added, chunk, lifted, new_key
+from tests.fixtures.sources import of_sources
 
 LIST = b"GET /v1/models HTTP/1.1"
 OTHER = b'{"model":"gpt-other","messages":[]}'
@@ -158,7 +158,7 @@ def test_a_lease_that_ends_while_a_caller_is_being_established_ends_for_it_too(s
     gate.upstream.gets_no_connection()
 
 
-@pytest.mark.skipif(not gatekeeper.__file__.endswith(".py"), reason="a compiled module cannot be patched")
+@of_sources
 @pytest.mark.parametrize(
     ("holder", "method", "config"),
     [(Upstream, "dial", {}), (AuditLog, "durable", {"audit": {"durability": "strict"}}), (SqliteStore, "grants_of", {})],
