@@ -20,7 +20,6 @@ from frontiergate.store.redis_link import Link
 from frontiergate.store.redis_replies import (
     Head,
     OlderLayout,
-    damaged,
     entry_of,
     head_of,
     instant_of,
@@ -194,9 +193,7 @@ class RedisStore:
                 f"{self._name}: there are parts of a log under {keys.meta!r} but not its head: restore a backup, "
                 "or remove the keys with that prefix to begin a new log"
             )
-        if values.count(None) == len(values):
-            raise damaged(self._name, repr(keys.meta))
-        await bring_forward(self._link, keys, self._name)
+        await bring_forward(self._link, keys, self._name)  # also sees a hash in our place that is not ours
 
     async def _older_or_ours(self) -> None:
         (values,) = await self._link.ask(("HMGET", self._keys.meta, *HEAD))
