@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMPILED = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["mypyc"]["include"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+HOOK = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["mypyc"]
+COMPILED = HOOK["include"]
 
 
 @pytest.mark.parametrize("path", COMPILED)
@@ -43,3 +45,9 @@ def test_a_compiled_function_asks_an_attribute_but_once_whether_it_is_none(path:
                 if isinstance(node, ast.Compare) and isinstance(node.left, ast.Attribute) and ast.unparse(node.comparators[0]) == "None"
             ]
             assert len(asked) == len(set(asked)), f"{path}, {function.name}: {asked}"
+
+
+def test_the_compiler_is_given_the_stubs_that_the_type_checker_is() -> None:
+    """It builds in an environment of its own, where a missing one is an error."""
+    stubs = {name for name in PROJECT["project"]["optional-dependencies"]["dev"] if name.startswith("types-")}
+    assert stubs <= set(HOOK["dependencies"])
