@@ -91,8 +91,8 @@ async def asked_by_many(server: Redis, times: int, ask: Callable[[Store], Awaita
     await store.open()
     alone = await cost_of(server, times, lambda _: ask(store))
     await store.close()
-    question, answer = await crowd.recorded(server, ask)
-    together = await asyncio.to_thread(crowd.busy, server, [question], answer, max(times // 50, 1))
+    question = await crowd.recorded(server, ask)
+    together = await asyncio.to_thread(crowd.busy, server, [question], max(times // 50, 1))
     return msgspec.structs.replace(alone, server=together)
 
 
@@ -206,7 +206,8 @@ class _Follower:
         self._catalogue, self._groups, self._compiler = catalogue_of(_MODELS), resolve_groups({}), Compiler()
         self.store = redis_store(server)
         replica = Replica(name="bench/0", instance="b", version="0", config=lambda: "", live_sessions=lambda: 0)
-        self.feed: Feed[Policy] = Feed(self.store, self._compile, self._take, self._enforce, replica, lease=5.0, heartbeat=1e9)
+        self.feed: Feed[Policy] = Feed(self.store, self._compile, self._take, self._enforce, replica, lease=5.0)
+        self.feed._reporter._heartbeat = 1e9
 
     async def _compile(self, state: PolicyState) -> Policy:
         return await self._compiler.compile(self._catalogue, (), self._groups, state)

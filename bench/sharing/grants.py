@@ -113,9 +113,9 @@ async def _look_up(server: Redis, count: int, times: int) -> Cost:
 
     alone = await cost_of(server, times, look)
     await store.close()
-    question, answer = await crowd.recorded(server, lambda store: store.grants_of(_principal(_FIRST)))
+    question = await crowd.recorded(server, lambda store: store.grants_of(_principal(_FIRST)))
     questions = [question.replace(_MARK, b"%d" % (_FIRST + chance.randrange(count))) for _ in range(_QUESTIONS)]
-    together = await asyncio.to_thread(crowd.busy, server, questions, answer, max(times // 50, 1))
+    together = await asyncio.to_thread(crowd.busy, server, questions, max(times // 50, 1))
     return msgspec.structs.replace(alone, server=together)
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _LOOK_UPS: Final = 1.0  # seconds for asking the store about sessions that would be severed for want of an answer; then they are
 _AT_ONCE: Final = 32  # look-ups
-_ENFORCE_FIRST: Final = 0.1  # seconds in which the host's other workers tell theirs, before connections are closed
+_ENFORCE_FIRST: Final = 0.25  # seconds (P4) in which the host's other workers tell theirs, before connections are closed
 _YIELD: Final = 0.003  # seconds between two slices of closing: half a core at most
 
 Group = list["Exchange"]  # same caller, same place, same models: one verdict for all

@@ -66,7 +66,7 @@ class Feed(Generic[P]):
         clock_skew: float = 5.0,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
-        poll: float = 0.025,
+        poll: float = 0.01,
         saved: str | None = None,
         on_enforced: Callable[[float], None] = lambda _: None,
     ) -> None:
