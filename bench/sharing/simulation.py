@@ -1,7 +1,7 @@
 """A discrete simulation of replicas that follow one Redis, from unit costs. Seeded; nothing here is measured.
 
 The server does one thing at a time, in the order in which things arrive. Replicas behave as `store.feed` and `store.redis` have them: a
-look for something to do every 25 ms; a question for the log's head after a wake-up, and otherwise every 200 ms; then the entries, the
+look for something to do every 10 ms; a question for the log's head after a wake-up, and otherwise every 200 ms; then the entries, the
 policy, a report; a heartbeat a second after the last report. Look-ups of grants and changes come at random instants (Poisson). A probe
 of readiness for each gate asks for the head and all reports.
 """
@@ -15,7 +15,7 @@ import msgspec
 
 from bench.machine import quantile
 
-POLL = 0.025  # seconds, as in store.feed
+POLL = 0.01  # seconds, as in store.feed
 LOOK = 0.2  # as in store.redis
 HEARTBEAT = 1.0
 WORKERS = 4  # replicas of one gate
