@@ -1,5 +1,6 @@
 """TLS from callers and to upstreams, and listeners other than plain TCP (DESIGN 7; BYPASSES 53, 76)."""
 
+import re
 import ssl
 import struct
 
@@ -97,8 +98,10 @@ def test_a_caller_without_an_accepted_certificate_is_dropped(play, authority, tm
     other = Authority(tmp_path / "other")
     for identity in (None, other.issues("alice")):
         client = gate.client_in_tls(authority.client(identity))  # in TLS 1.3 the server's refusal comes after the handshake
-        with pytest.raises(OSError, match=r"(?i)certificate|reset|EOF|ca"):
-            client.sock.recv(1)
+        try:
+            assert client.sock.recv(1) == b"", "it was let in"  # Python 3.11.2 tells an end without its alert like this
+        except OSError as error:
+            assert re.search(r"(?i)certificate|reset|EOF|ca", str(error)), error
 
 
 def test_files_that_cannot_be_used_are_an_error_of_the_configuration(play, authority, tmp_path):
