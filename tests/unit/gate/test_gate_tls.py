@@ -93,15 +93,21 @@ def test_a_caller_with_an_accepted_certificate_is_served(play, authority):
     _served(gate, gate.client_in_tls(authority.client(authority.issues("alice"))))
 
 
+def _end_of(sock: ssl.SSLSocket) -> str:
+    """How a connection ends on which nothing comes; Python 3.11.2 tells some ends without an alert as an orderly one."""
+    try:
+        came = sock.recv(1)
+    except OSError as error:
+        return str(error)
+    return "let in" if came else "EOF"
+
+
 def test_a_caller_without_an_accepted_certificate_is_dropped(play, authority, tmp_path):
     gate = play(**_tls(authority, client_ca=authority.path))
     other = Authority(tmp_path / "other")
     for identity in (None, other.issues("alice")):
         client = gate.client_in_tls(authority.client(identity))  # in TLS 1.3 the server's refusal comes after the handshake
-        try:
-            assert client.sock.recv(1) == b"", "it was let in"  # Python 3.11.2 tells an end without its alert like this
-        except OSError as error:
-            assert re.search(r"(?i)certificate|reset|EOF|ca", str(error)), error
+        assert re.search(r"(?i)certificate|reset|EOF|ca", _end_of(client.sock))
 
 
 def test_files_that_cannot_be_used_are_an_error_of_the_configuration(play, authority, tmp_path):
